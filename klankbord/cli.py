@@ -1,0 +1,205 @@
+"""The `klankbord` command. Each command imports what it needs when it runs, so that --help stays quick."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from klankbord import __version__
+from shared.errors import KlankbordError
+
+app = typer.Typer(
+    name="klankbord",
+    help="Listen to what candidates say about an employer: #fails and questions, as honest time series.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Service(StrEnum):
+    """The four services."""
+
+    INGEST = "ingest"
+    ENRICH = "enrich"
+    METRICS = "metrics"
+    API = "api"
+
+
+class FileFormat(StrEnum):
+    """What `import` reads."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"klankbord {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def up(  # noqa: PLR0913
+    data_dir: Annotated[
+        Path, typer.Option(help="Where Kafka's and ClickHouse's data, logs and checkpoints are kept.")
+    ] = Path(".klankbord"),
+    api_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the page and API. [default: 8080, or a free one]"),
+    ] = None,
+    ingest_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port that takes mentions. [default: 8081, or a free one]"),
+    ] = None,
+    sample: Annotated[bool, typer.Option(help="Load the sample mentions, once per data directory.")] = True,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Brands and feeds. [default: klankbord.toml here; else that of the sample]"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Everybody who can reach it can read all.")
+    ] = "127.0.0.1",
+) -> None:
+    """Run everything on this machine: Kafka, ClickHouse's engine and the four services. Ctrl-C stops it."""
+    from deploy.local.up import UpOptions, run_up
+
+    options = UpOptions(
+        data_dir=data_dir, api_port=api_port, ingest_port=ingest_port, sample=sample, config=config, host=host
+    )
+    raise typer.Exit(run_up(options))
+
+
+@app.command("import")
+def import_(  # noqa: PLR0913
+    file: Annotated[Path, typer.Argument(help="A CSV or JSONL file of mentions, of any size.")],
+    file_format: Annotated[
+        FileFormat | None, typer.Option("--format", help="[default: by the file's name]")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="Which column or key is which field, e.g. --map 'Review text=text'. Repeatable; "
+            "'COLUMN=' leaves a column out. What is not mapped and not a field goes under metadata.",
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="A field that is the same for all, e.g. source=glassdoor."
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            help="Time zone of dates without an offset, e.g. Europe/Amsterdam. Without it they are refused."
+        ),
+    ] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="How dates are written when not RFC 3339, e.g. '%d-%m-%Y %H:%M'.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Text encoding of the file.")] = "utf-8-sig",
+    delimiter: Annotated[str | None, typer.Option(help="CSV delimiter. [default: found out]")] = None,
+    ingest_url: Annotated[
+        str | None,
+        typer.Option(envvar="KLANKBORD_INGEST_URL", help="[default: that of the running `klankbord up`]"),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin at the start, not where an earlier run stopped.")
+    ] = False,
+) -> None:
+    """Send a file of mentions through ingest. Run it again after an interruption: it goes on where it was."""
+    from services.ingest.importer import ImportOptions, run_import
+
+    options = ImportOptions(
+        file=file,
+        file_format=file_format.value if file_format else None,
+        mapping=tuple(mapping or ()),
+        assignments=tuple(assignments or ()),
+        timezone=timezone,
+        date_format=date_format,
+        encoding=encoding,
+        delimiter=delimiter,
+        ingest_url=ingest_url,
+        restart=restart,
+    )
+    raise typer.Exit(run_import(options))
+
+
+@app.command()
+def enrich(
+    config: Annotated[Path | None, typer.Option(help="Brands. [default: KLANKBORD_CONFIG_FILE]")] = None,
+) -> None:
+    """Label mentions without Kafka: JSON lines on standard input, enriched JSON lines on standard output."""
+    from services.enrich.stream import run_stream
+
+    raise typer.Exit(run_stream(sys.stdin.buffer, sys.stdout.buffer, config))
+
+
+@app.command()
+def serve(service: Annotated[Service, typer.Argument(help="Which service.")]) -> None:
+    """Run one service, as a container does. Settings come from the environment (KLANKBORD_...)."""
+    from importlib import import_module
+
+    from shared.settings import load_settings
+    from shared.telemetry import configure_logging
+
+    settings = load_settings()
+    configure_logging(service.value, settings)
+    raise typer.Exit(import_module(f"services.{service.value}.app").run(settings))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring ClickHouse's tables up to date. Safe to run at any time, also twice."""
+    from services.metrics.migrate import migrate as apply
+    from shared.settings import load_settings
+
+    for line in apply(load_settings()):
+        typer.echo(line)
+
+
+@app.command()
+def topics() -> None:
+    """Create the Kafka topics that are not there yet."""
+    import asyncio
+
+    from shared.settings import load_settings
+    from shared.topics import create_topics
+
+    created = asyncio.run(create_topics(load_settings()))
+    typer.echo(f"created: {', '.join(created)}" if created else "all topics are there")
+
+
+@app.command()
+def sample() -> None:
+    """Print the sample mentions as JSON lines, dated over the last 90 days."""
+    from deploy.local.sample import sample_lines
+    from shared.clock import SystemClock
+
+    for line in sample_lines(SystemClock().now()):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command; errors that a person can mend are one line, not a stack trace."""
+    try:
+        app()
+    except KlankbordError as error:
+        typer.secho(f"klankbord: {error}", fg="red", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

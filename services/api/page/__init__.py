@@ -1,0 +1,1 @@
+"""The page: templates, style, and what they are filled with."""

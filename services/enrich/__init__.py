@@ -1,0 +1,1 @@
+"""The enrich service: labels mentions: language, sentiment, #fail, question, topics, stage."""

@@ -1,0 +1,1 @@
+"""Word lists, one folder a language."""

@@ -1,0 +1,1 @@
+"""Sources that are read from, one file each."""

@@ -1,0 +1,1 @@
+"""The metrics service: writes enriched mentions to ClickHouse."""

@@ -1,0 +1,55 @@
+"""Kafka clients with the promises built in: acks from all replicas, idempotent, bounded."""
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from shared.settings import Settings
+
+
+def connection_options(settings: Settings) -> dict[str, Any]:
+    """Return the options that every aiokafka client needs to reach the brokers."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
+        "client_id": "klankbord",
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if "SSL" in settings.kafka_security_protocol:
+        cafile = str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None
+        options["ssl_context"] = ssl.create_default_context(cafile=cafile)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        password = settings.kafka_sasl_password
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        options["sasl_plain_password"] = password.get_secret_value() if password else None
+    return options
+
+
+def new_producer(settings: Settings) -> AIOKafkaProducer:
+    """Return a producer, not started: acks=all, idempotent, so a retry is never a second message."""
+    return AIOKafkaProducer(
+        **connection_options(settings),
+        acks="all",
+        enable_idempotence=True,
+        compression_type="lz4",
+        linger_ms=5,
+        max_batch_size=262_144,
+        # The default of 1 MiB would refuse one mention whose text is all escapes.
+        max_request_size=8_388_608,
+        request_timeout_ms=20_000,
+    )
+
+
+def new_consumer(*topics: str, settings: Settings, group_id: str | None) -> AIOKafkaConsumer:
+    """Return a consumer, not started: from the earliest offset, committing only when told to."""
+    return AIOKafkaConsumer(
+        *topics,
+        **connection_options(settings),
+        group_id=group_id,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=4_194_304,
+        session_timeout_ms=30_000,
+        max_poll_interval_ms=600_000,
+    )

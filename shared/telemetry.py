@@ -1,0 +1,138 @@
+"""Logs, metrics and probes, the same in every service.
+
+Logs are structured (structlog), go to standard error and name their service; mentions' texts and secrets are
+never logged. Metrics stand here in one place; label values come from closed sets or from klankbord.toml.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from structlog.typing import EventDict, Processor
+
+from shared.settings import Settings
+
+Readiness = Callable[[], Awaitable[Mapping[str, str]]]
+"""Answers what keeps a service from being ready: {check: reason}, empty when it is ready."""
+
+LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+ACCEPTED = Counter("klankbord_ingest_accepted_total", "Mentions acknowledged by Kafka.", ["via"])
+REJECTED = Counter("klankbord_ingest_rejected_total", "Mentions refused.", ["via", "reason"])
+PRODUCE_SECONDS = Histogram(
+    "klankbord_ingest_produce_seconds", "From send to Kafka's acknowledgement.", buckets=LATENCY_SECONDS
+)
+FEED_POLLS = Counter("klankbord_ingest_feed_polls_total", "Polls of feeds.", ["source", "outcome"])
+ENRICH_CONSUMED = Counter("klankbord_enrich_consumed_total", "Messages taken from mentions.raw.")
+ENRICH_PRODUCED = Counter("klankbord_enrich_produced_total", "Enriched mentions acknowledged by Kafka.")
+ENRICH_UNMATCHED = Counter("klankbord_enrich_unmatched_total", "Mentions that match no brand; dropped.")
+DEAD_LETTERS = Counter("klankbord_dead_letters_total", "Messages put aside.", ["service", "reason"])
+SINK_ROWS = Counter("klankbord_metrics_rows_total", "Mentions inserted into ClickHouse.")
+SINK_INSERT_SECONDS = Histogram(
+    "klankbord_metrics_insert_seconds", "Time of one insert.", buckets=LATENCY_SECONDS
+)
+SINK_RETRIES = Counter("klankbord_metrics_retries_total", "Inserts tried again after an outage.")
+API_REQUESTS = Counter("klankbord_api_requests_total", "Requests answered.", ["route", "status"])
+API_SECONDS = Histogram("klankbord_api_seconds", "Time to answer.", ["route"], buckets=LATENCY_SECONDS)
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def configure_logging(service: str, settings: Settings) -> None:
+    """Send structlog's and the standard library's records to standard error in one shape."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        _named(service),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())
+    last: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if pretty
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    # Their INFO is one line a request, a batch or a rebalance step: debug matter.
+    for chatty in ("aiokafka", "faust", "mode", "httpx", "uvicorn.access", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _named(service: str) -> Processor:
+    def add_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
+    return add_service
+
+
+async def always_ready() -> Mapping[str, str]:
+    """Be ready as soon as the process answers."""
+    return {}
+
+
+def probe_routes(ready: Readiness) -> list[Route]:
+    """Return /healthz (the process answers), /readyz (it can do its work) and /metrics."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        waiting_for = await ready()
+        if not waiting_for:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "waiting_for": dict(waiting_for)}, status_code=503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+@asynccontextmanager
+async def serve_probes(host: str, port: int, ready: Readiness) -> AsyncIterator[None]:
+    """Serve the probes on `host`:`port` while the body runs, for a service that has no HTTP of its own."""
+    app = Starlette(routes=probe_routes(ready))
+    server = QuietServer(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
+    task = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves the signals to the service around it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Capture nothing."""
+        yield
