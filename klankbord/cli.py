@@ -51,7 +51,7 @@ def _root(
 
 
 @app.command()
-def up(  # noqa: PLR0913
+def up(
     data_dir: Annotated[
         Path, typer.Option(help="Where Kafka's and ClickHouse's data, logs and checkpoints are kept.")
     ] = Path(".klankbord"),
@@ -82,7 +82,7 @@ def up(  # noqa: PLR0913
 
 
 @app.command("import")
-def import_(  # noqa: PLR0913
+def import_(
     file: Annotated[Path, typer.Argument(help="A CSV or JSONL file of mentions, of any size.")],
     file_format: Annotated[
         FileFormat | None, typer.Option("--format", help="[default: by the file's name]")
