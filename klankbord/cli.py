@@ -194,6 +194,14 @@ def sample() -> None:
         typer.echo(line)
 
 
+@app.command()
+def settings() -> None:
+    """Print every setting: environment variable, default, and what it is for (docs/settings.md)."""
+    from shared.settings import describe_settings
+
+    typer.echo(describe_settings(), nl=False)
+
+
 def main() -> None:
     """Run the command; errors that a person can mend are one line, not a stack trace."""
     try:

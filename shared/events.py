@@ -316,9 +316,16 @@ def _parse_json(data: bytes | str) -> Mention:
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
             raise
-    # The parser refuses lone surrogates, which exports cut in the middle of an emoji do contain.
-    repaired = _ESCAPE.sub(_repair_escape, data.encode("utf-8", "replace") if isinstance(data, str) else data)
-    return Mention.model_validate_json(repaired)
+    encoded = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    return Mention.model_validate_json(repair_surrogates(encoded))
+
+
+def repair_surrogates(data: bytes) -> bytes:
+    """Return the JSON in `data` with each escaped lone surrogate as U+FFFD.
+
+    The parser refuses those; exports cut in the middle of an emoji do contain them.
+    """
+    return _ESCAPE.sub(_repair_escape, data)
 
 
 # A surrogate pair, a lone surrogate (group 1), or any other escape, so that an escaped backslash is skipped.

@@ -1,11 +1,19 @@
 """Kafka clients with the promises built in: acks from all replicas, idempotent, bounded."""
 
+import asyncio
+import contextlib
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
@@ -53,3 +61,33 @@ def new_consumer(*topics: str, settings: Settings, group_id: str | None) -> AIOK
         session_timeout_ms=30_000,
         max_poll_interval_ms=600_000,
     )
+
+
+async def wait_for_topics(settings: Settings, topics: Sequence[str], stopping: asyncio.Event) -> bool:
+    """Wait, with backoff and visibly, until the brokers answer and have `topics`.
+
+    Return False when `stopping` was set first.
+    """
+    delay = 0.1
+    while not stopping.is_set():
+        missing = await _missing_topics(settings, topics)
+        if not missing:
+            return True
+        log.info("waiting_for_kafka", reason=missing, retry_in_seconds=round(delay, 1))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), delay)
+        delay = min(delay * 2, 5.0)
+    return False
+
+
+async def _missing_topics(settings: Settings, topics: Sequence[str]) -> str:
+    """Return why not all topics are there; empty when they are."""
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    try:
+        await admin.start()
+        missing = sorted(set(topics) - set(await admin.list_topics()))
+    except (KafkaError, OSError) as error:
+        return repr(error)
+    finally:
+        await admin.close()
+    return f"no topic {', '.join(missing)} yet; create them with: klankbord topics" if missing else ""

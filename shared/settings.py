@@ -90,3 +90,31 @@ def load_settings() -> Settings:
             for e in error.errors(include_input=False)
         )
         raise ConfigError(f"The environment is wrong: {lines}.") from None
+
+
+def describe_settings() -> str:
+    """Return all settings as a Markdown document; docs/settings.md is this text."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {_shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Every setting is an environment variable. With `KLANKBORD_SECRETS_DIR` set, a file in that directory",
+            "that has a variable's name in lower case (`klankbord_clickhouse_password`) does the same. Which brands",
+            "and feeds there are stands in `klankbord.toml` instead. This page is what `klankbord settings` prints.",
+            "",
+            "| variable | default | what it is for |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _shown(default: object) -> str:
+    if default is None or isinstance(default, SecretStr):
+        return "–"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -7,6 +7,7 @@ never logged. Metrics stand here in one place; label values come from closed set
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from structlog.typing import EventDict, Processor
 
+from shared.errors import ConfigError
 from shared.settings import Settings
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
@@ -120,13 +122,28 @@ def probe_routes(ready: Readiness) -> list[Route]:
 async def serve_probes(host: str, port: int, ready: Readiness) -> AsyncIterator[None]:
     """Serve the probes on `host`:`port` while the body runs, for a service that has no HTTP of its own."""
     app = Starlette(routes=probe_routes(ready))
-    server = QuietServer(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
-    task = asyncio.create_task(server.serve())
+    with listen(host, port) as listener:
+        server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await task
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host`:`port`.
+
+    Raises ConfigError when it cannot, where uvicorn by itself would end the process without a reason.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Stop what uses it, or set another port."
+        ) from None
 
 
 class QuietServer(uvicorn.Server):

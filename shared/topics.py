@@ -12,6 +12,7 @@ from shared.kafka import connection_options
 from shared.settings import Settings
 
 _DAY_MS = 86_400_000
+_MIB = 1_048_576
 
 
 class Topic(StrEnum):
@@ -37,18 +38,19 @@ TOPICS: dict[Topic, TopicSpec] = {
     Topic.RAW: TopicSpec(
         key="conversation_id, else the mention's id",
         schema=RawMention,
-        config={"retention.ms": str(30 * _DAY_MS), "compression.type": "producer"},
+        config={"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(4 * _MIB)},
     ),
     Topic.ENRICHED: TopicSpec(
         key="that of the raw mention",
         schema=EnrichedMention,
-        config={"retention.ms": str(30 * _DAY_MS), "compression.type": "producer"},
+        config={"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(4 * _MIB)},
     ),
     # Schema None: a dead letter's value is the original bytes; what is known of it is in its headers.
+    # Larger than the others: whatever they take must fit in here, with those headers.
     Topic.DEAD: TopicSpec(
         key="that of the original message",
         schema=None,
-        config={"retention.ms": str(90 * _DAY_MS), "compression.type": "producer"},
+        config={"retention.ms": str(90 * _DAY_MS), "max.message.bytes": str(8 * _MIB)},
         partitions=1,
     ),
     Topic.CHECKPOINTS: TopicSpec(

@@ -1,0 +1,137 @@
+"""Wires the enrichment worker: settings -> labeller, Kafka, Faust app -> run."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import faust
+import structlog
+import uvloop
+from faust.types import TP
+
+from services.enrich.agent import process, write_until_done
+from services.enrich.output import KafkaOutput
+from services.enrich.steps import Enricher
+from services.enrich.transport import BatchApp, PassThroughSchema, RecordRun
+from shared.brands import load_brands
+from shared.kafka import connection_options, new_producer, wait_for_topics
+from shared.settings import Settings
+from shared.telemetry import serve_probes
+from shared.topics import Topic
+
+log = structlog.get_logger()
+
+GROUP = "klankbord-enrich"
+RUN_RECORDS = 1_000
+"""Most records in one run: large enough to spread the costs, small enough to be quick to finish."""
+QUEUED_RUNS = 4
+
+
+def run(settings: Settings) -> int:
+    """Run the worker until SIGTERM or SIGINT; return the exit code (1: it crashed, start it again)."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    worker = Worker(settings)
+    async with serve_probes(settings.host, settings.enrich_port, worker.waiting_for):
+        return await worker.run(stopping)
+
+
+class Worker:
+    """The Faust app and what it needs."""
+
+    def __init__(self, settings: Settings, group: str = GROUP) -> None:
+        self._settings = settings
+        self._enricher = Enricher(load_brands(settings.config_file))
+        self._output = KafkaOutput(partial(new_producer, settings))
+        self._app = new_app(settings, group)
+        self._started = False
+        self._app.agent(self._app.topic(Topic.RAW, schema=PassThroughSchema()), name="enrich")(self._agent)
+
+    async def run(self, stopping: asyncio.Event) -> int:
+        """Work until `stopping` is set; return the exit code."""
+        if not await wait_for_topics(self._settings, (Topic.RAW, Topic.ENRICHED, Topic.DEAD), stopping):
+            return 0
+        await self._app.start()
+        self._started = True
+        ended = asyncio.ensure_future(self._app.wait_until_stopped())
+        asked = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
+        crashed = self._app.crashed
+        asked.cancel()
+        ended.cancel()
+        await self._app.stop()
+        await self._output.stop()
+        if crashed:
+            log.error("worker_crashed", reason=repr(self._app.crash_reason))
+        return 1 if crashed else 0
+
+    async def waiting_for(self) -> Mapping[str, str]:
+        """Answer the readiness probe."""
+        if not self._started:
+            return {"kafka": f"not connected to {self._settings.kafka_bootstrap_servers} yet"}
+        if self._app.rebalancing or not self.assignment():
+            return {"partitions": "none of mentions.raw assigned to this worker yet"}
+        return {}
+
+    def assignment(self) -> set[TP]:
+        """Return the partitions that this worker holds."""
+        return set(self._app.batch_consumer.assignment())
+
+    async def _agent(self, stream: Any) -> None:
+        consumer = self._app.batch_consumer
+        async for event in stream.noack().events():
+            run: RecordRun = event.value
+            if not consumer.start_run(run):
+                continue
+            outcome = process(run.records, self._enricher)
+            if await write_until_done(outcome, self._output, partial(consumer.is_stale, run)):
+                consumer.finish_run(run)
+
+
+def new_app(settings: Settings, group: str) -> BatchApp:
+    """Return the Faust app, not started."""
+    return BatchApp(
+        group,
+        broker=[f"aiokafka://{server}" for server in settings.kafka_bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_client_id=f"{group}-worker",
+        broker_max_poll_records=RUN_RECORDS,
+        broker_commit_interval=1.0,
+        broker_session_timeout=30.0,
+        broker_request_timeout=40.0,
+        broker_rebalance_timeout=60.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=QUEUED_RUNS,
+        stream_wait_empty=True,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        store="memory://",
+        # Faust wants a directory for tables; there are none.
+        datadir=tempfile.gettempdir(),
+        autodiscover=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    """Return what Faust wants to hear of the security settings that shared.kafka gives to aiokafka."""
+    options = connection_options(settings)
+    context = options.get("ssl_context")
+    if settings.kafka_security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

@@ -1,0 +1,86 @@
+"""Writes enriched mentions and dead letters to Kafka in batches, and waits for the acknowledgement."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import RecordMetadata
+
+from services.enrich.agent import Outcome, Outgoing
+from shared.dead_letters import bury
+from shared.topics import Topic
+
+SERVICE = "enrich"
+
+
+class KafkaOutput:
+    """One producer, started when it is first needed and made anew when it failed for good."""
+
+    def __init__(self, new_producer: Callable[[], AIOKafkaProducer]) -> None:
+        self._new_producer = new_producer
+        self._producer: AIOKafkaProducer | None = None
+        self._partition = DefaultPartitioner()
+
+    async def write(self, outcome: Outcome) -> None:
+        """Return once Kafka has acknowledged all of `outcome`.
+
+        Raises KafkaError when it has not; writing the same again is harmless, as all that is
+        downstream goes by the mention's id.
+        """
+        producer = await self._started()
+        try:
+            acknowledgements = [bury(producer, b.record, b.reason, b.detail, SERVICE) for b in outcome.bad]
+            await asyncio.gather(self._write_enriched(producer, outcome.enriched), *acknowledgements)
+        except KafkaError:
+            # An idempotent producer that gave up on a batch may refuse all that follows: begin afresh.
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Flush and close the producer, if there is one."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = self._new_producer()
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _write_enriched(self, producer: AIOKafkaProducer, messages: Iterable[Outgoing]) -> None:
+        by_partition: dict[int, list[Outgoing]] = defaultdict(list)
+        partitions = sorted(await producer.partitions_for(Topic.ENRICHED))
+        for message in messages:
+            # Kafka's own choice for this key, so that a conversation stays in one partition, in order.
+            by_partition[self._partition(message.key, partitions, partitions)].append(message)
+        pending: list[asyncio.Future[RecordMetadata]] = []
+        for partition, chosen in by_partition.items():
+            pending += await _send(producer, partition, chosen)
+        for acknowledgement in await asyncio.gather(*pending, return_exceptions=True):
+            if isinstance(acknowledgement, BaseException):
+                raise acknowledgement
+
+
+async def _send(
+    producer: AIOKafkaProducer, partition: int, messages: list[Outgoing]
+) -> list[asyncio.Future[RecordMetadata]]:
+    """Hand the messages over in as few batches as their size allows; return their acknowledgements."""
+    sent = []
+    batch = producer.create_batch()
+    for message in messages:
+        if batch.append(key=message.key, value=message.value, timestamp=None) is None:
+            sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
+            batch = producer.create_batch()
+            # The first message always fits: the limit that counts for it is the topic's.
+            batch.append(key=message.key, value=message.value, timestamp=None)
+    sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
+    return sent
