@@ -63,6 +63,21 @@ def new_consumer(*topics: str, settings: Settings, group_id: str | None) -> AIOK
     )
 
 
+async def close_producer(producer: AIOKafkaProducer, seconds: float) -> bool:
+    """Flush and close `producer`, for at most `seconds`; return whether all that it held was acknowledged.
+
+    With Kafka away the producer's own stop() would wait for ever.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await producer.stop()
+    except TimeoutError:
+        await producer._sender.close()
+        await producer.client.close()
+        return False
+    return True
+
+
 async def wait_for_topics(settings: Settings, topics: Sequence[str], stopping: asyncio.Event) -> bool:
     """Wait, with backoff and visibly, until the brokers answer and have `topics`.
 

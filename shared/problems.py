@@ -19,6 +19,15 @@ from shared.errors import DependencyUnavailable
 log = structlog.get_logger()
 TYPE_BASE = "urn:klankbord:problem:"
 RETRY_AFTER_SECONDS = 5
+_ONE_ERROR = {
+    "title": "ValidationError",
+    "type": "object",
+    "required": ["field", "reason"],
+    "properties": {
+        "field": {"type": "string", "description": "The parameter or field that is wrong."},
+        "reason": {"type": "string", "description": "Why, and what is taken instead."},
+    },
+}
 
 
 def problem(  # noqa: PLR0913
@@ -53,6 +62,21 @@ def install_problem_handlers(app: FastAPI) -> None:
     handler.handlers[Exception] = handler.handlers.pop(Exception)
     add_exception_handler(app, handler, generic_swagger_defaults=False)
     app.add_exception_handler(DependencyUnavailable, handler)
+    _document_errors(app)
+
+
+def _document_errors(app: FastAPI) -> None:
+    """Let the OpenAPI document show `errors` as they are: the framework's own look different."""
+    framework_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = framework_openapi()
+        schemas = document.get("components", {}).get("schemas", {})
+        if "ValidationError" in schemas:
+            schemas["ValidationError"] = _ONE_ERROR
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _on_wrong_request(_handler: ExceptionHandler, _request: Request, exc: RequestValidationError) -> Problem:

@@ -67,10 +67,6 @@ class Settings(BaseSettings):
     )
     feeds_enabled: bool = Field(True, description="Poll the feeds of klankbord.toml in this ingest process.")
 
-    enrich_max_unacknowledged: int = Field(
-        5_000, ge=1, description="Enriched mentions on their way to Kafka at once, per worker."
-    )
-
     sink_max_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows in one insert.")
     sink_max_seconds: float = Field(1.0, gt=0, description="Longest time a row waits for its insert.")
 
@@ -102,9 +98,9 @@ def describe_settings() -> str:
         [
             "# Settings",
             "",
-            "Every setting is an environment variable. With `KLANKBORD_SECRETS_DIR` set, a file in that directory",
-            "that has a variable's name in lower case (`klankbord_clickhouse_password`) does the same. Which brands",
-            "and feeds there are stands in `klankbord.toml` instead. This page is what `klankbord settings` prints.",
+            "Every setting is an environment variable. With `KLANKBORD_SECRETS_DIR` set, a file there with a",
+            "variable's name in lower case (`klankbord_clickhouse_password`) does the same. Brands and feeds",
+            "stand in `klankbord.toml`. This page is what `klankbord settings` prints.",
             "",
             "| variable | default | what it is for |",
             "|---|---|---|",

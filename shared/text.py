@@ -47,5 +47,6 @@ def _strip_html(value: str) -> str:
 
 
 def _repair(value: str) -> str:
-    repaired = value if value.isascii() else unicodedata.normalize("NFC", replace_lone_surrogates(value))
-    return _CONTROL.sub("", repaired.replace("\r\n", "\n").replace("\r", "\n"))
+    value = _CONTROL.sub("", value.replace("\r\n", "\n").replace("\r", "\n"))
+    # Last, as a control character may have stood between a letter and its accent.
+    return value if value.isascii() else unicodedata.normalize("NFC", replace_lone_surrogates(value))

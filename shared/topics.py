@@ -56,7 +56,8 @@ TOPICS: dict[Topic, TopicSpec] = {
     Topic.CHECKPOINTS: TopicSpec(
         key="the connector's name",
         schema=None,
-        config={"cleanup.policy": "compact"},
+        # Only closed segments are compacted, and ingest reads all of it at start: keep them small.
+        config={"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.2"},
         partitions=1,
     ),
 }

@@ -30,17 +30,17 @@ RUN_RECORDS = 1_000
 QUEUED_RUNS = 4
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, group: str = GROUP) -> int:
     """Run the worker until SIGTERM or SIGINT; return the exit code (1: it crashed, start it again)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, group))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, group: str) -> int:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    worker = Worker(settings)
+    worker = Worker(settings, group)
     async with serve_probes(settings.host, settings.enrich_port, worker.waiting_for):
         return await worker.run(stopping)
 
@@ -48,7 +48,7 @@ async def _serve(settings: Settings) -> int:
 class Worker:
     """The Faust app and what it needs."""
 
-    def __init__(self, settings: Settings, group: str = GROUP) -> None:
+    def __init__(self, settings: Settings, group: str) -> None:
         self._settings = settings
         self._enricher = Enricher(load_brands(settings.config_file))
         self._output = KafkaOutput(partial(new_producer, settings))
@@ -106,7 +106,9 @@ def new_app(settings: Settings, group: str) -> BatchApp:
         broker_client_id=f"{group}-worker",
         broker_max_poll_records=RUN_RECORDS,
         broker_commit_interval=1.0,
-        broker_session_timeout=30.0,
+        # How long the partitions of a worker that was killed lie idle; its heartbeats have their own thread.
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=3.0,
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
         consumer_auto_offset_reset="earliest",
