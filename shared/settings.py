@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     )
     feeds_enabled: bool = Field(True, description="Poll the feeds of klankbord.toml in this ingest process.")
 
+    stall_seconds: float = Field(
+        120.0, gt=0, description="A consumer that stands still this long with work waiting ends its process."
+    )
+
     sink_max_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows in one insert.")
     sink_max_seconds: float = Field(1.0, gt=0, description="Longest time a row waits for its insert.")
 

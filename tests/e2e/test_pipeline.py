@@ -1,5 +1,6 @@
 """From HTTP and file to exact figures in the API, also after everything was stopped and started again."""
 
+import asyncio
 import csv
 import json
 import subprocess
@@ -66,7 +67,8 @@ def becomes(stack: RunningStack, metric: str, expected: list[float]) -> Callable
 
 
 async def nothing() -> None:
-    """Do nothing meanwhile."""
+    """Leave the processor to the services for a moment."""
+    await asyncio.sleep(0.1)
 
 
 async def post(stack: RunningStack, mentions: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from deploy.local.ports import any_free
 from shared.events import RawMention, parse_mention
 from shared.kafka import new_consumer, new_producer
 from shared.settings import Settings
@@ -236,8 +237,8 @@ async def dead_letters(
     return found
 
 
-async def test_ready_once_partitions_are_assigned(workers: Workers, free_port: Callable[[], int]) -> None:
-    port = free_port()
+async def test_ready_once_partitions_are_assigned(workers: Workers) -> None:
+    port = any_free("127.0.0.1")
     workers.start(port)
     answers: list[tuple[int, dict[str, object]]] = []
 

@@ -1,0 +1,486 @@
+"""What the page says: facts turned into words and numbers for the templates. Pure.
+
+Templates only lay out: every text, number and address that depends on data is made here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from services.api.buckets import Interval
+from services.api.cursor import encode_cursor
+from services.api.page.facts import Facts, Sources, mention_filters
+from services.api.page.figures import Bounds, Change, Daily, Verdict, count_change, share_change, wilson
+from services.api.page.form import PRESETS, Choice, Form, Period, filters_of
+from services.api.responses import BrandSummary, MentionOut, Point, TopicCount
+from shared.events import Stage
+
+EXCERPT_CHARACTERS = 420
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+LANGUAGE_NAMES = {"nl": "Dutch", "en": "English", "other": "Other"}
+STAGE_NAMES = {
+    Stage.VACANCY: "Vacancy",
+    Stage.APPLICATION: "Application",
+    Stage.SILENCE: "Waiting for an answer",
+    Stage.INTERVIEW: "Interview",
+    Stage.REJECTION: "Rejection",
+    Stage.OFFER: "Offer",
+    Stage.ONBOARDING: "First weeks",
+    Stage.EMPLOYEE: "Working there",
+    Stage.OTHER: "Elsewhere",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One entry of a list to choose from."""
+
+    value: str
+    label: str
+    selected: bool
+
+
+@dataclass(frozen=True)
+class Link:
+    """Somewhere to go; `current` when the reader is there."""
+
+    label: str
+    url: str
+    current: bool = False
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The form at the head of the page, as it was filled in."""
+
+    brands: tuple[Option, ...]
+    languages: tuple[Option, ...]
+    sources: tuple[Option, ...]
+    stages: tuple[Option, ...]
+    periods: tuple[Option, ...]
+    days: str
+    first: str
+    until: str
+    topic: str
+    only: str
+    errors: Mapping[str, str]
+    narrowed: bool
+    everything: Link
+
+
+def controls(form: Form, brands: Sequence[BrandSummary], sources: Sequence[str]) -> Controls:
+    """Return the form with what was typed in it, also where that was wrong."""
+    typed, choice = form.typed, form.choice
+    period = typed.get("period") or typed.get("days") or str(choice.days)
+    dated = bool(typed.get("from") or typed.get("until")) and not typed.get("period")
+    known = sorted({*sources, *filter(None, [choice.source])}, key=str.casefold)
+    return Controls(
+        brands=_options([("", "All brands"), *((b.name, b.name) for b in brands)], typed.get("brand")),
+        languages=_options([("", "Any"), *LANGUAGE_NAMES.items()], typed.get("language")),
+        sources=_options([("", "Any"), *((name, name) for name in known)], typed.get("source")),
+        stages=_options([("", "Any"), *STAGE_NAMES.items()], typed.get("stage")),
+        periods=_options([(str(n), f"{n} days") for n in PRESETS], None if dated else period),
+        days=str(choice.days),
+        first=typed.get("from", "") if dated else "",
+        until=typed.get("until", "") if dated else "",
+        topic=typed.get("topic", ""),
+        only=typed.get("only", ""),
+        errors=form.errors,
+        narrowed=dated or any(typed.get(name) for name in ("language", "source", "stage")),
+        everything=Link("Clear filters", choice.url(language=None, source=None, stage=None, topic=None)),
+    )
+
+
+def _options(choices: Sequence[tuple[str, str]], selected: str | None) -> tuple[Option, ...]:
+    return tuple(Option(value, label, value == (selected or "")) for value, label in choices)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """A change against the period before, in words; `tone` is good, bad or neutral."""
+
+    what: str
+    text: str
+    interval: str
+    direction: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One headline figure."""
+
+    name: str
+    value: str
+    note: str
+    interval: str
+    movements: tuple[Movement, ...]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One day or week of the chart. `start` is local; a bucket that is cut off or not over is `partial`."""
+
+    start: datetime
+    label: str
+    mentions: int
+    fails: int
+    questions: int
+    sentiment: str
+    partial: bool
+
+
+@dataclass(frozen=True)
+class TopicRow:
+    """One topic; widths are percentages of the most mentioned one's mentions."""
+
+    topic: str
+    url: str
+    mentions: int
+    fails: int
+    questions: int
+    mentions_width: float
+    fails_width: float
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of the journey; widths are percentages of the largest one's mentions."""
+
+    stage: str
+    url: str
+    mentions: int
+    fails: int
+    share: str
+    interval: str
+    mentions_width: float
+    fails_width: float
+
+
+@dataclass(frozen=True)
+class MentionView:
+    """One mention as it is read. `lang` is empty when the language is not known."""
+
+    id: str
+    brand: str
+    source: str
+    author: str
+    kind: str
+    time: str
+    iso_time: str
+    lang: str
+    excerpt: str
+    text: str
+    url: str | None
+    is_fail: bool
+    fail_terms: tuple[str, ...]
+    is_question: bool
+    sentiment_label: str
+    stage: str
+    topics: tuple[Link, ...]
+    rating: str
+
+
+@dataclass(frozen=True)
+class PageView:
+    """All of the page below the form."""
+
+    title: str
+    period: str
+    compared_with: str
+    timezone: str
+    by_brand: bool
+    notices: tuple[str, ...]
+    cards: tuple[Card, ...]
+    interval: Interval
+    buckets: tuple[Bucket, ...]
+    topics: tuple[TopicRow, ...]
+    stages: tuple[StageRow, ...]
+    tabs: tuple[Link, ...]
+    mentions: tuple[MentionView, ...]
+    newest: Link | None
+    next: Link | None
+    topic: Link | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was said."""
+        return not any(bucket.mentions for bucket in self.buckets)
+
+
+def page_view(choice: Choice, period: Period, facts: Facts, zone: ZoneInfo, now: datetime) -> PageView:
+    """Return the page for `choice`."""
+    page = facts.mentions
+    filters = mention_filters(choice, filters_of(choice, period.start, period.end))
+    following = choice.url(cursor=encode_cursor(page.next, filters)) + "#mentions" if page.next else None
+    return PageView(
+        title=choice.brand or "All brands",
+        period=days_text(period.first, period.last),
+        compared_with=_compared_with(period, zone),
+        timezone=zone.key,
+        by_brand=choice.brand is None,
+        notices=notices(facts.sources),
+        cards=cards(facts),
+        interval=period.interval,
+        buckets=buckets(facts, period, zone, now),
+        topics=topic_rows(facts.topics, choice),
+        stages=stage_rows(facts.stages, choice),
+        tabs=_tabs(choice),
+        mentions=tuple(mention_view(mention, choice, zone) for mention in page.items),
+        newest=Link("Back to the newest", choice.url() + "#mentions") if choice.cursor else None,
+        next=Link("Older mentions", following) if following else None,
+        topic=Link(choice.topic, choice.url(topic=None)) if choice.topic else None,
+    )
+
+
+def _tabs(choice: Choice) -> tuple[Link, ...]:
+    return tuple(
+        Link(label, choice.url(only=only) + "#mentions", choice.only == only)
+        for only, label in ((None, "All"), ("fails", "Only #fails"), ("questions", "Only questions"))
+    )
+
+
+def _compared_with(period: Period, zone: ZoneInfo) -> str:
+    if not period.comparable:
+        return ""
+    length = timedelta(days=period.days)
+    text = days_text(period.first - length, period.last - length)
+    if period.compared_until == period.end:
+        return text
+    return f"{text}, both up to {period.compared_until.astimezone(zone):%H:%M} on the last day"
+
+
+def cards(facts: Facts) -> tuple[Card, ...]:
+    """Return the headline figures: mentions, #fails, questions, sentiment."""
+    now, before = facts.now, facts.before
+    mentions = sum(point.n for point in facts.fails)
+    fails, questions = (sum(int(p.value or 0) for p in points) for points in (facts.fails, facts.questions))
+    volume = _counted(_mentions(now.fails), _mentions(before.fails), ("fewer", "more"), judged=False)
+    return (
+        Card("Mentions", number(mentions), "posts, reviews, mails and messages", "", (volume,)),
+        _share_card("#fails", fails, mentions, now.fails, before.fails),
+        _share_card("Questions", questions, mentions, now.questions, before.questions),
+        _sentiment_card(facts, mentions),
+    )
+
+
+def _mentions(days: Sequence[Daily]) -> list[int]:
+    return [day.mentions for day in days]
+
+
+def _share_card(name: str, hits: int, mentions: int, now: Sequence[Daily], before: Sequence[Daily]) -> Card:
+    count = _counted([day.hits for day in now], [day.hits for day in before], ("fewer", "more"))
+    note = f"{share_text(hits, mentions)} of all mentions" if mentions else ""
+    interval = bounds_text(wilson(hits, mentions))
+    return Card(name, number(hits), note, interval, (count, _shared(share_change(now, before))))
+
+
+def _sentiment_card(facts: Facts, mentions: int) -> Card:
+    mean = sum((point.value or 0) * point.n for point in facts.sentiment) / mentions if mentions else None
+    change = share_change(facts.now.negatives, facts.before.negatives)
+    value = DASH if mean is None else signed(mean, 2)
+    return Card(
+        "Sentiment", value, f"on a scale from {MINUS}1 to +1", "", (_shared(change, "Negative share"),)
+    )
+
+
+def _counted(
+    now: Sequence[int], before: Sequence[int], words: tuple[str, str], *, judged: bool = True
+) -> Movement:
+    change = count_change(now, before)
+    word = words[change.verdict is Verdict.MORE]
+    text = "" if change.value is None else f"{abs(change.value):.0%} {word}".replace("%", " %")
+    interval = "" if change.bounds is None else _range(change.bounds, " %", 0)
+    return _movement("Number", change, text, interval, judged=judged)
+
+
+def _shared(change: Change, what: str = "Share") -> Movement:
+    word = "higher" if change.verdict is Verdict.MORE else "lower"
+    text = "" if change.value is None else f"{abs(change.value) * 100:.1f} points {word}"
+    interval = "" if change.bounds is None else _range(change.bounds, " points", 1)
+    return _movement(what, change, text, interval)
+
+
+def _movement(what: str, change: Change, text: str, interval: str, *, judged: bool = True) -> Movement:
+    if change.verdict is Verdict.TOO_FEW:
+        return Movement(what, "too few to say", "", "none", "neutral")
+    if change.verdict is Verdict.UNCLEAR:
+        return Movement(what, "no clear change", interval, "none", "neutral")
+    less = change.verdict is Verdict.LESS
+    tone = ("good" if less else "bad") if judged else "neutral"
+    return Movement(what, text, interval, "down" if less else "up", tone)
+
+
+def _range(bounds: Bounds, unit: str, decimals: int) -> str:
+    low, high = (signed(100 * bound, decimals) for bound in (bounds.low, min(bounds.high, 9.99)))
+    return f"{low} to {high}{unit}"
+
+
+def notices(sources: Sources) -> tuple[str, ...]:
+    """Return what the reader must know before trusting a comparison."""
+    stopped = tuple(
+        f"{name} brought {number(sources.before[name])} mentions in the period before and none in this one. "
+        "That may be a fault in the source: it is left out of the comparison."
+        for name in sources.stopped
+    )
+    began = tuple(
+        f"{name} is new in this period ({number(sources.now[name])} mentions): "
+        "it is left out of the comparison."
+        for name in sources.began
+        if sources.before
+    )
+    return stopped + began
+
+
+def buckets(facts: Facts, period: Period, zone: ZoneInfo, now: datetime) -> tuple[Bucket, ...]:
+    """Return the days or weeks of the chart, oldest first."""
+    starts = [point.t.astimezone(zone) for point in facts.fails]
+    ends = [*starts[1:], period.end]
+    return tuple(
+        _bucket(fails, questions, sentiment, period, start < period.start or start <= now < end)
+        for fails, questions, sentiment, start, end in zip(
+            facts.fails, facts.questions, facts.sentiment, starts, ends, strict=True
+        )
+    )
+
+
+def _bucket(fails: Point, questions: Point, sentiment: Point, period: Period, partial: bool) -> Bucket:
+    day = day_text(fails.t.date())
+    label = f"Week of {day}" if period.interval is Interval.WEEK else f"{fails.t:%a} {day}"
+    return Bucket(
+        start=fails.t,
+        label=f"{label} (not complete)" if partial else label,
+        mentions=fails.n,
+        fails=int(fails.value or 0),
+        questions=int(questions.value or 0),
+        sentiment=DASH if sentiment.value is None else signed(sentiment.value, 2),
+        partial=partial,
+    )
+
+
+def topic_rows(topics: Sequence[TopicCount], choice: Choice) -> tuple[TopicRow, ...]:
+    """Return the rows of the topic table, most mentioned first."""
+    most = max((topic.mentions for topic in topics), default=1)
+    return tuple(
+        TopicRow(
+            topic=topic.topic,
+            url=choice.url(topic=topic.topic),
+            mentions=topic.mentions,
+            fails=topic.fails,
+            questions=topic.questions,
+            mentions_width=_width(topic.mentions, most),
+            fails_width=_width(topic.fails, most),
+        )
+        for topic in topics
+    )
+
+
+def stage_rows(stages: Mapping[str, Daily], choice: Choice) -> tuple[StageRow, ...]:
+    """Return the rows of the stage table in the order of the journey; stages never mentioned are left out."""
+    most = max((stage.mentions for stage in stages.values()), default=1)
+    return tuple(
+        StageRow(
+            stage=name,
+            url=choice.url(stage=stage.value),
+            mentions=found.mentions,
+            fails=found.hits,
+            share=share_text(found.hits, found.mentions),
+            interval=bounds_text(wilson(found.hits, found.mentions)),
+            mentions_width=_width(found.mentions, most),
+            fails_width=_width(found.hits, most),
+        )
+        for stage, name in STAGE_NAMES.items()
+        if (found := stages.get(stage.value)) is not None
+    )
+
+
+def _width(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2)
+
+
+def mention_view(mention: MentionOut, choice: Choice, zone: ZoneInfo) -> MentionView:
+    """Return a mention as the list shows it."""
+    local = mention.published_at.astimezone(zone)
+    author = mention.author
+    return MentionView(
+        id=str(mention.id),
+        brand=mention.brand,
+        source=mention.source,
+        author=(author.name or author.handle or "") if author else "",
+        kind=mention.kind,
+        time=f"{day_text(local.date())}, {local:%H:%M}",
+        iso_time=local.isoformat(timespec="seconds"),
+        lang=mention.language if mention.language in {"nl", "en"} else "",
+        excerpt=excerpt(mention.text),
+        text=mention.text,
+        url=safe_url(mention.url),
+        is_fail=mention.is_fail,
+        fail_terms=mention.fail_terms,
+        is_question=mention.is_question,
+        sentiment_label=mention.sentiment_label,
+        stage=STAGE_NAMES.get(Stage(mention.stage), mention.stage)
+        if mention.stage in set(Stage)
+        else mention.stage,
+        topics=tuple(Link(topic, choice.url(topic=topic)) for topic in mention.topics),
+        rating="" if mention.rating is None else f"{mention.rating:g} of {mention.rating_scale:g}",
+    )
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of `text`, cut between words where it is long."""
+    if len(text) <= EXCERPT_CHARACTERS:
+        return text
+    beginning = text[:EXCERPT_CHARACTERS]
+    return (beginning.rsplit(None, 1)[0] if " " in beginning else beginning) + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def safe_url(url: str | None) -> str | None:
+    """Return `url` when it is an http(s) address with a host; None for anything else."""
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:
+        return None
+    return url if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
+def number(value: int) -> str:
+    """12345 -> "12,345"."""
+    return f"{value:,}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """-0.5 -> "−0.5", 0.5 -> "+0.5"; what rounds to zero has no sign."""
+    text = f"{value:+.{decimals}f}".replace("-", MINUS)
+    return text if text.strip(f"+{MINUS}0.") else text[1:]
+
+
+def share_text(part: int, whole: int) -> str:
+    """Return part/whole as a percentage: "9.2 %", "12 %"."""
+    return f"{_percent(part / whole)} %" if whole else DASH
+
+
+def bounds_text(bounds: Bounds | None) -> str:
+    """Return a share's interval: "9.2–16 %"."""
+    return "" if bounds is None else f"{_percent(bounds.low)}{DASH}{_percent(bounds.high)} %"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
+
+
+def day_text(day: date) -> str:
+    """Return "5 Nov 2026"."""
+    return f"{day.day} {day:%b %Y}"
+
+
+def days_text(first: date, last: date) -> str:
+    """Return "1 – 30 Nov 2026", with as much of the first day as differs."""
+    if first == last:
+        return day_text(last)
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day} {DASH} {day_text(last)}"
+    begin = f"{first.day} {first:%b}" if first.year == last.year else day_text(first)
+    return f"{begin} {DASH} {day_text(last)}"

@@ -1,0 +1,231 @@
+"""What the API answers, as frozen models: one definition for the code, the JSON and the documentation."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from services.api.buckets import Interval
+from services.api.cursor import Cursor
+from services.api.selection import Metric
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class Point(_Answer):
+    """One bucket of a series."""
+
+    t: datetime = Field(description="Start of the bucket, with the offset of `tz` at that moment.")
+    value: int | float | None = Field(
+        description="Counts are 0 where there is nothing; sentiment and fail_rate have no value there: null."
+    )
+    n: int = Field(description="Mentions in the bucket: the denominator.")
+
+
+class Series(_Answer):
+    """One line: a point for every bucket of the period."""
+
+    group: dict[str, str] = Field(description="Which group this is, by the fields of group_by.")
+    points: tuple[Point, ...]
+
+
+class Timeseries(_Answer):
+    """A measure over time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "metric": "fails",
+                    "interval": "day",
+                    "tz": "Europe/Amsterdam",
+                    "from": "2026-03-28T00:00:00+01:00",
+                    "to": "2026-03-31T00:00:00+02:00",
+                    "series": [
+                        {
+                            "group": {"brand": "Acme Zorg"},
+                            "points": [
+                                {"t": "2026-03-28T00:00:00+01:00", "value": 4, "n": 21},
+                                {"t": "2026-03-29T00:00:00+01:00", "value": 0, "n": 0},
+                                {"t": "2026-03-30T00:00:00+02:00", "value": 2, "n": 17},
+                            ],
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    metric: Metric
+    interval: Interval
+    tz: str
+    from_: datetime = Field(alias="from", description="Inclusive.")
+    to: datetime = Field(description="Exclusive.")
+    series: tuple[Series, ...] = Field(description="Without group_by exactly one, whose group is {}.")
+
+
+class AuthorOut(_Answer):
+    """Who wrote a mention, as far as the source tells."""
+
+    name: str | None
+    handle: str | None
+
+
+EXAMPLE_MENTION: dict[str, Any] = {
+    "id": "5d0b8b5e-5c1c-5a3c-9a53-0c7f6a1d6f0e",
+    "source": "linkedin",
+    "external_id": "urn:li:comment:7301",
+    "brand": "Acme Zorg",
+    "other_brands": [],
+    "author": {"name": "Sanne", "handle": "@sanne"},
+    "text": "Drie weken geleden gesolliciteerd bij Acme Zorg, nog steeds niets gehoord. #fail",
+    "url": "https://www.linkedin.com/feed/update/7301",
+    "published_at": "2026-03-30T08:12:00Z",
+    "received_at": "2026-03-30T08:12:41.120000Z",
+    "in_reply_to": None,
+    "conversation_id": None,
+    "kind": "comment",
+    "rating": None,
+    "rating_scale": 5.0,
+    "metadata": {},
+    "language": "nl",
+    "sentiment": -0.62,
+    "sentiment_label": "negative",
+    "confidence": 0.81,
+    "is_fail": True,
+    "fail_terms": ["niets gehoord", "#fail"],
+    "is_question": False,
+    "topics": ["response time"],
+    "stage": "silence",
+    "hashtags": ["fail"],
+    "model": "klankbord-lexicon-1",
+}
+EXAMPLE_CURSOR = (
+    "WyIyMDI2LTAzLTMwVDA4OjEyOjAwKzAwOjAwIiwiNWQwYjhiNWUtNWMxYy01YTNjLTlhNTMtMGM3ZjZhMWQ2ZjBlIiwiZjA4Il0"
+)
+
+
+class MentionOut(_Answer):
+    """A mention with its labels."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_MENTION]})
+
+    id: UUID
+    source: str
+    external_id: str | None
+    brand: str
+    other_brands: tuple[str, ...] = Field(description="Brands whose terms it matches less well.")
+    author: AuthorOut | None
+    text: str = Field(description="Plain text.")
+    url: str | None
+    published_at: datetime
+    received_at: datetime
+    in_reply_to: str | None
+    conversation_id: str | None
+    kind: str = Field(description="post, comment, review, mail or message.")
+    rating: float | None
+    rating_scale: float
+    metadata: dict[str, JsonValue]
+    language: str = Field(description="nl, en or other.")
+    sentiment: float = Field(ge=-1, le=1)
+    sentiment_label: str = Field(description="negative, neutral or positive.")
+    confidence: float = Field(ge=0, le=1, description="How sure the sentiment label is.")
+    is_fail: bool = Field(description="A complaint: an unmet expectation voiced about the employer.")
+    fail_terms: tuple[str, ...] = Field(description="The words that made it a #fail.")
+    is_question: bool
+    topics: tuple[str, ...]
+    stage: str = Field(description="Where in the candidate's journey it belongs.")
+    hashtags: tuple[str, ...] = Field(description="Lower case, without the #.")
+    model: str = Field(description="Name and version of what labelled it.")
+
+
+class MentionPage(_Answer):
+    """Mentions as the store gives them, newest first; `next` is None on the last page."""
+
+    items: tuple[MentionOut, ...]
+    next: Cursor | None
+
+
+class Mentions(_Answer):
+    """One page of mentions, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"mentions": [EXAMPLE_MENTION], "next_cursor": EXAMPLE_CURSOR}]}
+    )
+
+    mentions: tuple[MentionOut, ...]
+    next_cursor: str | None = Field(
+        description="Give it as `cursor`, the other parameters unchanged; null on the last page."
+    )
+
+
+class TopicCount(_Answer):
+    """One topic of the period."""
+
+    topic: str
+    mentions: int
+    fails: int
+    questions: int
+
+
+class Topics(_Answer):
+    """What is talked about, most mentioned first. A mention counts in each of its topics."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tz": "Europe/Amsterdam",
+                    "from": "2026-03-01T00:00:00+01:00",
+                    "to": "2026-03-31T00:00:00+02:00",
+                    "topics": [{"topic": "response time", "mentions": 41, "fails": 19, "questions": 8}],
+                }
+            ]
+        }
+    )
+
+    tz: str
+    from_: datetime = Field(alias="from", description="Inclusive.")
+    to: datetime = Field(description="Exclusive.")
+    topics: tuple[TopicCount, ...]
+
+
+class BrandSummary(_Answer):
+    """One brand, from its first mention to its last."""
+
+    name: str
+    configured: bool = Field(description="Whether it stands in klankbord.toml.")
+    mentions: int
+    fails: int
+    questions: int
+    first_mention: datetime | None = Field(description="When its oldest mention was published.")
+    last_mention: datetime | None = Field(description="When its newest mention was published.")
+
+
+class Brands(_Answer):
+    """The brands that are configured or seen in the data, by name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "brands": [
+                        {
+                            "name": "Acme Zorg",
+                            "configured": True,
+                            "mentions": 812,
+                            "fails": 97,
+                            "questions": 140,
+                            "first_mention": "2026-01-02T07:15:00Z",
+                            "last_mention": "2026-03-30T08:12:00Z",
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    brands: tuple[BrandSummary, ...]
