@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     )
     feeds_enabled: bool = Field(True, description="Poll the feeds of klankbord.toml in this ingest process.")
 
+    dead_letter_max_consecutive: int = Field(
+        1_000, ge=1, description="So many bad messages in a row stop a consumer: a flood, not an accident."
+    )
+    dead_letter_max_ratio: float = Field(
+        0.5, gt=0, le=1, description="A larger share of bad messages in the window stops a consumer."
+    )
+    dead_letter_window: int = Field(
+        5_000, ge=1, le=1_000_000, description="Messages over which that share is taken."
+    )
     stall_seconds: float = Field(
         120.0, gt=0, description="A consumer that stands still this long with work waiting ends its process."
     )

@@ -63,6 +63,11 @@ class Outcome:
     bad: list[BadRecord] = field(default_factory=list)
     unmatched: int = 0
 
+    def verdicts(self, records: Sequence[ConsumerRecord]) -> list[bool]:
+        """Return, for each of the records it came from, whether it is bad."""
+        bad = {b.record.offset for b in self.bad}
+        return [record.offset in bad for record in records]
+
 
 class Output(Protocol):
     """Where outcomes go (services/enrich/output.py)."""

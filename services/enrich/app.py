@@ -17,7 +17,10 @@ from services.enrich.output import KafkaOutput
 from services.enrich.steps import Enricher
 from services.enrich.transport import BatchApp, PassThroughSchema, RecordRun
 from shared.brands import load_brands
+from shared.clock import SystemClock
+from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
+from shared.liveness import StallDetector
 from shared.settings import Settings
 from shared.telemetry import serve_probes
 from shared.topics import Topic
@@ -53,6 +56,10 @@ class Worker:
         self._enricher = Enricher(load_brands(settings.config_file))
         self._output = KafkaOutput(partial(new_producer, settings))
         self._app = new_app(settings, group)
+        self._guard = FloodGuard(
+            settings.dead_letter_max_consecutive, settings.dead_letter_max_ratio, settings.dead_letter_window
+        )
+        self._flood = asyncio.Event()
         self._started = False
         self._app.agent(self._app.topic(Topic.RAW, schema=PassThroughSchema()), name="enrich")(self._agent)
 
@@ -62,17 +69,37 @@ class Worker:
             return 0
         await self._app.start()
         self._started = True
-        ended = asyncio.ensure_future(self._app.wait_until_stopped())
-        asked = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)
-        crashed = self._app.crashed
-        asked.cancel()
-        ended.cancel()
+        ends = [
+            asyncio.ensure_future(end)
+            for end in (
+                self._app.wait_until_stopped(),
+                stopping.wait(),
+                self._until_stalled(),
+                self._flood.wait(),
+            )
+        ]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        failed = not stopping.is_set()
+        for end in ends:
+            end.cancel()
         await self._app.stop()
         await self._output.stop()
-        if crashed:
-            log.error("worker_crashed", reason=repr(self._app.crash_reason))
-        return 1 if crashed else 0
+        if failed:
+            log.error("worker_failed", crash=repr(self._app.crash_reason), then="this process ends")
+        return 1 if failed else 0
+
+    async def _until_stalled(self) -> None:
+        """Return when nothing has moved for too long although messages are waiting."""
+        detector = StallDetector(self._settings.stall_seconds, SystemClock())
+        consumer = self._app.batch_consumer
+        while True:
+            await asyncio.sleep(1)
+            done = consumer.ledger.positions()
+            lag = sum(max((consumer.highwater(tp) or 0) - offset, 0) for tp, offset in done.items())
+            excused = self._app.rebalancing or self._output.failing
+            if detector.stalled(tuple(sorted(done.items())), work_waiting=lag > 0, excused=excused):
+                log.error("stalled", lag=lag, seconds=self._settings.stall_seconds)
+                return
 
     async def waiting_for(self) -> Mapping[str, str]:
         """Answer the readiness probe."""
@@ -93,6 +120,12 @@ class Worker:
             if not consumer.start_run(run):
                 continue
             outcome = process(run.records, self._enricher)
+            reason = self._guard.reason_to_stop(outcome.verdicts(run.records))
+            if reason is not None:
+                # Neither written nor finished: who looks into it finds these messages in their place.
+                log.error("dead_letter_flood", reason=reason, topic=run.ticket.partition.topic)
+                self._flood.set()
+                return
             if await write_until_done(outcome, self._output, partial(consumer.is_stale, run)):
                 consumer.finish_run(run)
 

@@ -35,11 +35,12 @@ class Workers:
         self._settings, self._group, self._logs = settings, group, logs
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, port: int = 0) -> subprocess.Popen[bytes]:
+    def start(self, port: int = 0, **settings: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "KLANKBORD_KAFKA_BOOTSTRAP_SERVERS": self._settings.kafka_bootstrap_servers,
             "KLANKBORD_ENRICH_PORT": str(port),
             "KLANKBORD_CONFIG_FILE": "/nonexistent",
+            **settings,
         }
         command = [sys.executable, "-m", "tests.integration.enrich_worker_process", self._group]
         with (self._logs / "workers.log").open("ab") as log:
@@ -255,3 +256,21 @@ async def test_ready_once_partitions_are_assigned(workers: Workers) -> None:
     assert answers[-1][1] == {"status": "ready"}
     waiting = [body["waiting_for"] for status, body in answers if status == 503]
     assert waiting, "it was never seen waiting"
+
+
+async def test_a_flood_of_bad_messages_stops_the_worker_with_nothing_committed(
+    kafka_settings: Settings, group: str, workers: Workers, producer: AIOKafkaProducer, tmp_path: Path
+) -> None:
+    key = str(uuid4()).encode()
+    sent = [await producer.send(Topic.RAW, b"not json %d" % number, key) for number in range(50)]
+    first = min([(await acknowledged).offset for acknowledged in sent])
+    process = workers.start(KLANKBORD_DEAD_LETTER_MAX_CONSECUTIVE="20")
+    assert await asyncio.to_thread(process.wait, 60) == 1
+    log = (tmp_path / "workers.log").read_text()
+    assert "dead_letter_flood" in log and "messages in a row cannot be processed (limit 20)" in log
+    async with AsyncExitStack() as stack:
+        consumer = new_consumer(settings=kafka_settings, group_id=group)
+        await consumer.start()
+        stack.push_async_callback(consumer.stop)
+        (partition,) = {(await acknowledged).partition for acknowledged in sent}
+        assert (await consumer.committed(TopicPartition(Topic.RAW, partition)) or 0) <= first

@@ -1,0 +1,160 @@
+"""Putting accepted mentions on Kafka's mentions.raw, and knowing whether they got there.
+
+Kafka may be away at any time: the connection is made in the background and made anew when it breaks, and
+meanwhile whoever publishes is told at once (DependencyUnavailable) instead of waiting.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import stamina
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from services.ingest.budget import Budget
+from shared.clock import Clock
+from shared.errors import DependencyUnavailable
+from shared.events import Mention, RawMention
+from shared.kafka import close_producer, new_producer
+from shared.settings import Settings
+from shared.telemetry import ACCEPTED, PRODUCE_SECONDS
+from shared.topics import Topic
+
+CONNECT_SECONDS = 30.0
+FLUSH_SECONDS = 3.0
+PROBE_SECONDS = 2.0
+# For as long as it takes, at most five seconds apart.
+_RETRY = stamina.AsyncRetryingCaller(
+    attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.2
+)
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """Publishes mentions; one per process. `start` before, `stop` after."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        budget: Budget,
+        make_producer: Callable[[Settings], AIOKafkaProducer] = new_producer,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._budget = budget
+        self._make_producer = make_producer
+        self._timeout = settings.ingest_produce_timeout_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._broken = asyncio.Event()
+        self._stopping = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect; return at once, whether Kafka is there or not."""
+        self._connecting = asyncio.create_task(_RETRY(Exception, self._hold_connection))
+
+    async def stop(self) -> None:
+        """Hand what was taken to Kafka, for at most FLUSH_SECONDS, and disconnect."""
+        self._stopping = True
+        self._broken.set()
+        if self._connecting is not None:
+            if self._producer is None:
+                self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+            self._connecting = None
+
+    async def waiting_for(self) -> Mapping[str, str]:
+        """Return what keeps it from publishing: {"kafka": reason}, or nothing."""
+        if self._producer is None:
+            return {"kafka": f"not connected to {self._settings.kafka_bootstrap_servers}"}
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                metadata = await self._producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError) as error:
+            return {"kafka": f"no answer from {self._settings.kafka_bootstrap_servers} ({error!r})"}
+        if Topic.RAW not in metadata.topics():
+            return {"kafka": f"no topic {Topic.RAW} yet; create it with: klankbord topics"}
+        return {}
+
+    async def publish(self, mentions: Sequence[Mention], via: str) -> None:
+        """Put `mentions` on mentions.raw, in their order; return once Kafka has acknowledged them all.
+
+        `via` is the metric label of where they came in: http or feed. Raises DependencyUnavailable when not
+        all were acknowledged in time (some may have been; publishing all again is harmless), and its
+        subclass Overloaded when there is no room for them.
+        """
+        if not mentions:
+            return
+        producer = self._producer
+        if producer is None:
+            raise DependencyUnavailable("Kafka", "not connected yet")
+        messages = _messages(mentions, self._clock.now())
+        size = sum(len(key) + len(value) for key, value in messages)
+        self._budget.take(size)
+        began = self._clock.monotonic()
+        await self._deliver(producer, messages, size)
+        PRODUCE_SECONDS.observe(self._clock.monotonic() - began)
+        ACCEPTED.labels(via).inc(len(messages))
+
+    async def _deliver(
+        self, producer: AIOKafkaProducer, messages: Sequence[tuple[bytes, bytes]], size: int
+    ) -> None:
+        """Send `messages`, wait for the acknowledgement; give `size` back when Kafka is done with them."""
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            async with asyncio.timeout(self._timeout):
+                for key, value in messages:
+                    sent.append(await producer.send(Topic.RAW, value, key))
+                # wait() leaves them alone when time is up: aiokafka's sender trips over cancelled ones.
+                await asyncio.wait(sent)
+        except TimeoutError:
+            raise DependencyUnavailable("Kafka", f"nothing acknowledged in {self._timeout:g} s") from None
+        except KafkaError as error:
+            raise self._failed(producer, error) from error
+        finally:
+            # Mentions that nobody waits for any longer are still in memory, until Kafka is back.
+            settled = asyncio.gather(*sent, return_exceptions=True)
+            settled.add_done_callback(lambda _settled: self._budget.give_back(size))
+        for future in sent:
+            if (failure := future.exception()) is not None:
+                raise self._failed(producer, failure) from failure
+
+    def _failed(self, producer: AIOKafkaProducer, error: BaseException) -> DependencyUnavailable:
+        """Have the connection replaced when `error` is one that an idempotent producer cannot get past.
+
+        After a batch that was lost, Kafka refuses every later one of its partition as out of order.
+        """
+        outage = isinstance(error, KafkaTimeoutError) or getattr(error, "retriable", False)
+        if not outage and producer is self._producer:
+            log.error("kafka_producer_broken", error=repr(error))
+            self._producer = None
+            self._broken.set()
+        return DependencyUnavailable("Kafka", repr(error))
+
+    async def _hold_connection(self) -> None:
+        """Connect, and stay so until told otherwise. Raises whatever came in between, to be tried again."""
+        self._broken.clear()
+        producer = self._make_producer(self._settings)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await producer.start()
+            self._producer = producer
+            log.info("kafka_connected", servers=self._settings.kafka_bootstrap_servers)
+            await self._broken.wait()
+        finally:
+            self._producer = None
+            if not await close_producer(producer, FLUSH_SECONDS):
+                log.warning("kafka_not_flushed", hint="who sent it was told 503, and will send it again")
+        if not self._stopping:
+            raise DependencyUnavailable("Kafka", "the connection broke")
+
+
+def _messages(mentions: Sequence[Mention], received_at: datetime) -> list[tuple[bytes, bytes]]:
+    """Return each mention's key and value on mentions.raw."""
+    events = (RawMention.of(mention, received_at) for mention in mentions)
+    return [(event.key, event.model_dump_json().encode()) for event in events]
