@@ -58,7 +58,8 @@ def new_consumer(*topics: str, settings: Settings, group_id: str | None) -> AIOK
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         max_partition_fetch_bytes=4_194_304,
-        session_timeout_ms=30_000,
+        # How long the partitions of a process that was killed lie idle.
+        session_timeout_ms=10_000,
         max_poll_interval_ms=600_000,
     )
 

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 import uvicorn
@@ -51,8 +51,8 @@ API_SECONDS = Histogram("klankbord_api_seconds", "Time to answer.", ["route"], b
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def configure_logging(service: str, settings: Settings) -> None:
-    """Send structlog's and the standard library's records to standard error in one shape."""
+def configure_logging(service: str, settings: Settings, stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to standard error (or `stream`) in one shape."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -66,7 +66,7 @@ def configure_logging(service: str, settings: Settings) -> None:
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -79,6 +79,8 @@ def configure_logging(service: str, settings: Settings) -> None:
     # Their INFO is one line a request, a batch or a rebalance step: debug matter.
     for chatty in ("aiokafka", "faust", "mode", "httpx", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # It logs each failed request with a stack trace; the caller says the same in a line, and what follows.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(root.level),

@@ -32,8 +32,7 @@ CREATE TABLE IF NOT EXISTS mentions
     rating Nullable(Float32),
     rating_scale Float32 DEFAULT 5,
     metadata String CODEC(ZSTD(3)),
-    model LowCardinality(String),
-    INDEX id_filter id TYPE bloom_filter(0.01) GRANULARITY 1
+    model LowCardinality(String)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 PARTITION BY toYear(published_at)

@@ -1,5 +1,6 @@
--- Where each mention stands in `mentions`: how the sink finds the row that an edit of brand or time leaves
--- behind, and refuses an event that is older than what is stored. Small granules: it is read by id.
+-- Every place (brand, time) in `mentions` at which a mention ever stood, with its version there. Written
+-- before `mentions`, so that whoever writes a mention second sees the first and leaves a deletion at the
+-- place of the lower version. Small granules: it is read by id.
 CREATE TABLE IF NOT EXISTS mention_positions
 (
     id UUID,
@@ -8,5 +9,5 @@ CREATE TABLE IF NOT EXISTS mention_positions
     published_at DateTime64(3, 'UTC')
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY id
+ORDER BY (id, brand, published_at)
 SETTINGS index_granularity = 512, non_replicated_deduplication_window = 1000;

@@ -1,0 +1,75 @@
+"""The metrics service: settings, sink and probes put together."""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+
+import structlog
+import uvloop
+from clickhouse_connect.driver.client import Client
+
+from services.metrics.migrate import pending
+from services.metrics.sink import Sink
+from shared.clickhouse import connect
+from shared.errors import DependencyUnavailable
+from shared.settings import Settings
+from shared.telemetry import serve_probes
+
+log = structlog.get_logger()
+CHECK_SECONDS = 1.0
+
+
+class StoreCheck:
+    """Whether ClickHouse answers and has the tables. It does not make them: `klankbord migrate` does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+
+    def waiting_for(self) -> dict[str, str]:
+        """Return {check: reason}, empty when the store can be used. Blocking."""
+        try:
+            if self._client is None:
+                # A database that is not there yet would refuse the connection itself.
+                self._client = connect(self._settings, database="default", timeout=5)
+                self._client.database = self._settings.clickhouse_database
+            missing = pending(self._client)
+        except DependencyUnavailable as error:
+            return {"clickhouse": error.reason}
+        return {"migration": f"run klankbord migrate: {', '.join(missing)}"} if missing else {}
+
+
+async def serve(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT."""
+    sink, check, stop = Sink(settings), StoreCheck(settings), asyncio.Event()
+
+    async def ready() -> Mapping[str, str]:
+        return {**sink.waiting_for, **await asyncio.to_thread(check.waiting_for)}
+
+    def on_signal() -> None:
+        stop.set()
+        sink.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    async with serve_probes(settings.host, settings.metrics_port, ready):
+        await _wait_for_store(check, stop)
+        await sink.run()
+
+
+async def _wait_for_store(check: StoreCheck, stop: asyncio.Event) -> None:
+    said: dict[str, str] = {}
+    while not stop.is_set() and (waiting := await asyncio.to_thread(check.waiting_for)):
+        if waiting.keys() != said.keys():
+            log.warning("waiting_for_store", **waiting)
+            said = waiting
+        try:
+            await asyncio.wait_for(stop.wait(), CHECK_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def run(settings: Settings) -> int:
+    """Run the service; return its exit code."""
+    uvloop.run(serve(settings))
+    return 0

@@ -1,0 +1,171 @@
+"""The sink's ClickHouse: all SQL that writes mentions, their places and the rollup. Blocking."""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+from uuid import UUID
+
+from clickhouse_connect.datatypes.base import ClickHouseType
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DataError, Error
+from clickhouse_connect.driver.external import ExternalData
+from pydantic_core import to_json
+
+from services.metrics.positions import Hour
+from services.metrics.rows import COLUMNS, Position, Row, columns
+from services.metrics.writer import RowsRefused
+from shared.clickhouse import connect, outages
+from shared.errors import DependencyUnavailable
+from shared.settings import Settings
+
+# Codes that speak of values, not of the server (src/Common/ErrorCodes.cpp): 6 CANNOT_PARSE_TEXT,
+# 27 CANNOT_PARSE_INPUT_ASSERTION_FAILED, 53 TYPE_MISMATCH, 69 ARGUMENT_OUT_OF_BOUND, 70 CANNOT_CONVERT_TYPE,
+# 72 CANNOT_PARSE_NUMBER, 117 INCORRECT_DATA, 131 TOO_LARGE_STRING_SIZE,
+# 321 VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE, 349 CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN, 407 DECIMAL_OVERFLOW,
+# 469 VIOLATED_CONSTRAINT.
+# Any other answer is waited out: what is wrong with a table or a grant is no reason to put mentions aside.
+_REFUSALS = frozenset({6, 27, 53, 69, 70, 72, 117, 131, 321, 349, 407, 469})
+# What encoding a value for the wire can raise.
+_NOT_ENCODABLE = (ValueError, OverflowError, struct.error)
+
+# The rows of one place that are not merged yet count once.
+_CONTESTED = """
+SELECT id, place.1 AS brand, toUnixTimestamp64Milli(place.2) AS published_ms, place.3 AS version
+FROM
+(
+    SELECT id, groupArray((brand, published_at, latest)) AS places
+    FROM
+    (
+        SELECT id, brand, published_at, max(version) AS latest
+        FROM mention_positions
+        WHERE id IN (SELECT id FROM asked)
+        GROUP BY id, brand, published_at
+    )
+    GROUP BY id
+    HAVING count() > 1
+)
+ARRAY JOIN places AS place
+"""
+
+# Later than every version there is, and taken before the recount reads: of two recounts of an hour the one
+# that wins saw at least what the other saw.
+_NEXT_VERSION = """
+SELECT greatest(toUInt64(toUnixTimestamp64Micro(now64(6))), max(version) + 1) FROM mentions_hourly
+"""
+
+# The second half brings groups that stood in the rollup and have no mention any more.
+_RECOUNT = """
+INSERT INTO mentions_hourly (
+    brand, hour, source, language, stage,
+    mentions, fails, questions, negatives, positives, sentiment_sum, version, is_deleted
+)
+SELECT
+    brand, hour, source, language, stage,
+    sum(mentions) AS total, sum(fails), sum(questions), sum(negatives), sum(positives), sum(sentiment_sum),
+    {version:UInt64}, total = 0
+FROM
+(
+    SELECT
+        brand, toStartOfHour(published_at) AS hour, source, language, stage,
+        count() AS mentions, countIf(is_fail) AS fails, countIf(is_question) AS questions,
+        countIf(sentiment_label = 'negative') AS negatives,
+        countIf(sentiment_label = 'positive') AS positives,
+        sum(toFloat64(sentiment)) AS sentiment_sum
+    FROM mentions FINAL
+    WHERE (brand, toStartOfHour(published_at)) IN
+        (SELECT brand, hour FROM touched)
+    GROUP BY brand, hour, source, language, stage
+    UNION ALL
+    SELECT DISTINCT brand, hour, source, language, stage, 0, 0, 0, 0, 0, 0
+    FROM mentions_hourly
+    WHERE (brand, hour) IN
+        (SELECT brand, hour FROM touched)
+)
+GROUP BY brand, hour, source, language, stage
+"""
+
+
+class ClickHouseStore:
+    """A `writer.Store` in ClickHouse. Safe to use from several threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._types: dict[str, Sequence[ClickHouseType]] = {}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Return a store with a client of its own; raises as shared.clickhouse.connect does."""
+        return cls(connect(settings))
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+    def note_places(self, positions: Sequence[Position]) -> dict[UUID, list[Position]]:
+        """Note where mentions are about to stand; return all positions of those that stood elsewhere too."""
+        contested: dict[UUID, list[Position]] = defaultdict(list)
+        rows = [(p.id, p.version, p.brand, p.published_ms) for p in positions]
+        ids = _table("asked", "id UUID", [(str(position.id),) for position in positions])
+        with _answers():
+            self._insert("mention_positions", ("id", "version", "brand", "published_at"), columns(rows), {})
+            found = self._client.query(_CONTESTED, external_data=ids).result_rows
+        for mention, brand, published_ms, version in found:
+            contested[mention].append(Position(mention, version, brand, published_ms))
+        return dict(contested)
+
+    def insert(self, rows: Sequence[Row], token: str) -> None:
+        """Insert rows of `mentions`; raises RowsRefused when it is for what is in them."""
+        try:
+            with outages():
+                self._insert("mentions", COLUMNS, columns(rows), {"insert_deduplication_token": token})
+        except (DataError, *_NOT_ENCODABLE) as error:
+            raise RowsRefused(_first_line(error)) from error
+        except Error as error:
+            if error.code in _REFUSALS:
+                raise RowsRefused(_first_line(error)) from error
+            raise DependencyUnavailable("ClickHouse", _first_line(error)) from error
+
+    def recount(self, hours: Iterable[Hour]) -> None:
+        """Count `hours` anew from the mentions that are shown, and replace the rollup's figures."""
+        rows = [(hour.brand, hour.start_ms // 1000) for hour in hours]
+        touched = _table("touched", "brand String, hour DateTime('UTC')", rows)
+        with _answers():
+            version = self._client.query(_NEXT_VERSION).result_rows[0][0]
+            self._client.command(_RECOUNT, parameters={"version": version}, external_data=touched)
+
+    def _insert(
+        self, table: str, names: Sequence[str], data: list[Sequence[Any]], settings: dict[str, Any]
+    ) -> None:
+        # Asked for once: by itself the client asks before every insert.
+        if table not in self._types:
+            self._types[table] = self._client.create_insert_context(table, names).column_types
+        self._client.insert(
+            table,
+            data,
+            column_names=names,
+            column_types=self._types[table],
+            column_oriented=True,
+            settings=settings,
+        )
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Turn whatever goes wrong into DependencyUnavailable: no value of a mention can be the cause."""
+    try:
+        with outages():
+            yield
+    except Error as error:
+        raise DependencyUnavailable("ClickHouse", _first_line(error)) from error
+
+
+def _table(name: str, structure: str, rows: Iterable[tuple[str | int, ...]]) -> ExternalData:
+    """Return rows that go along with one query as a table of it: a query's parameters could not hold them."""
+    data = b"\n".join(map(to_json, rows))
+    return ExternalData(file_name=name, fmt="JSONCompactEachRow", structure=structure, data=data)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:500] if str(error) else type(error).__name__
