@@ -6,7 +6,7 @@ meanwhile whoever publishes is told at once (DependencyUnavailable) instead of w
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import stamina
@@ -52,6 +52,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
         self._stopping = False
+        self._received = datetime.min.replace(tzinfo=UTC)
         self._connecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -93,7 +94,7 @@ class Publisher:
         producer = self._producer
         if producer is None:
             raise DependencyUnavailable("Kafka", "not connected yet")
-        messages = _messages(mentions, self._clock.now())
+        messages = self._messages(mentions)
         size = sum(len(key) + len(value) for key, value in messages)
         self._budget.take(size)
         began = self._clock.monotonic()
@@ -124,6 +125,18 @@ class Publisher:
             if (failure := future.exception()) is not None:
                 raise self._failed(producer, failure) from failure
 
+    def _messages(self, mentions: Sequence[Mention]) -> list[tuple[bytes, bytes]]:
+        """Return each mention's key and value on mentions.raw, each received a microsecond after the last.
+
+        The time it was received is what tells two versions of a mention apart, also within a request.
+        """
+        messages = []
+        for mention in mentions:
+            self._received = max(self._clock.now(), self._received + timedelta(microseconds=1))
+            event = RawMention.of(mention, self._received)
+            messages.append((event.key, event.model_dump_json().encode()))
+        return messages
+
     def _failed(self, producer: AIOKafkaProducer, error: BaseException) -> DependencyUnavailable:
         """Have the connection replaced when `error` is one that an idempotent producer cannot get past.
 
@@ -152,9 +165,3 @@ class Publisher:
                 log.warning("kafka_not_flushed", hint="who sent it was told 503, and will send it again")
         if not self._stopping:
             raise DependencyUnavailable("Kafka", "the connection broke")
-
-
-def _messages(mentions: Sequence[Mention], received_at: datetime) -> list[tuple[bytes, bytes]]:
-    """Return each mention's key and value on mentions.raw."""
-    events = (RawMention.of(mention, received_at) for mention in mentions)
-    return [(event.key, event.model_dump_json().encode()) for event in events]
