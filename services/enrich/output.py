@@ -11,9 +11,11 @@ from aiokafka.structs import RecordMetadata
 
 from services.enrich.agent import Outcome, Outgoing
 from shared.dead_letters import bury
+from shared.kafka import close_producer
 from shared.topics import Topic
 
 SERVICE = "enrich"
+CLOSE_SECONDS = 2.0
 
 
 class KafkaOutput:
@@ -23,6 +25,8 @@ class KafkaOutput:
         self._new_producer = new_producer
         self._producer: AIOKafkaProducer | None = None
         self._partition = DefaultPartitioner()
+        self.failing = False
+        """Whether the last write failed: an outage is being waited out."""
 
     async def write(self, outcome: Outcome) -> None:
         """Return once Kafka has acknowledged all of `outcome`.
@@ -30,20 +34,22 @@ class KafkaOutput:
         Raises KafkaError when it has not; writing the same again is harmless, as all that is
         downstream goes by the mention's id.
         """
-        producer = await self._started()
         try:
+            producer = await self._started()
             acknowledgements = [bury(producer, b.record, b.reason, b.detail, SERVICE) for b in outcome.bad]
             await asyncio.gather(self._write_enriched(producer, outcome.enriched), *acknowledgements)
         except KafkaError:
             # An idempotent producer that gave up on a batch may refuse all that follows: begin afresh.
+            self.failing = True
             await self.stop()
             raise
+        self.failing = False
 
     async def stop(self) -> None:
-        """Flush and close the producer, if there is one."""
+        """Close the producer, if there is one; all it was given is acknowledged or will be written again."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await close_producer(producer, CLOSE_SECONDS)
 
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -51,7 +57,7 @@ class KafkaOutput:
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await close_producer(producer, CLOSE_SECONDS)
                 raise
             self._producer = producer
         return self._producer

@@ -133,14 +133,14 @@ async def connected(publisher: Publisher) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_events_have_the_key_the_id_and_the_time_of_receipt(kafka: Kafka, publisher: Publisher) -> None:
+async def test_events_have_the_key_the_id_and_a_time_of_receipt_of_their_own(kafka: Kafka, publisher: Publisher) -> None:
     await connected(publisher)
     one, two = mentions(1, conversation_id="thread")[0], mentions(2)[1]
     await publisher.publish([one, two], "http")
     (topic, first_key, first), (_, second_key, second) = kafka.got
     assert (topic, first_key, second_key) == ("mentions.raw", b"thread", str(two.id).encode())
     assert RawMention.model_validate_json(first) == RawMention.of(one, NOW)
-    assert json.loads(second)["received_at"] == "2026-11-20T12:00:00Z"
+    assert json.loads(second)["received_at"] == "2026-11-20T12:00:00.000001Z"
 
 
 async def test_nothing_to_publish_asks_nothing_of_kafka(kafka: Kafka, publisher: Publisher) -> None:
