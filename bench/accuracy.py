@@ -1,0 +1,227 @@
+"""How good the labels are: `make eval`. Every labelled set at hand, next to simple baselines.
+
+Sets are JSON lines {"text", "lang", "label", "task"} in the folder that KLANKBORD_EVAL_DATA names (without
+it: ../shared/data, if it is there), and the sample's gold labels. A set whose labels know no "neutral" is
+judged by the sign of the score. docs/accuracy.md says what the figures mean.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from services.enrich.steps import MODEL, Enricher
+from shared.brands import load_brands
+from shared.events import EnrichedMention, Language, Mention, RawMention, SentimentLabel
+
+DATA_VARIABLE = "KLANKBORD_EVAL_DATA"
+DEFAULT_DATA = Path("../shared/data")
+SAMPLE = Path("deploy/local/sample/mentions.jsonl")
+SAMPLE_CONFIG = Path("deploy/local/sample/klankbord.toml")
+SAMPLE_LABELS = Path("tests/data/sample_labels.jsonl")
+_LABELS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
+_WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Case(NamedTuple):
+    """A text and its gold label for one task."""
+
+    mention: RawMention
+    gold: str
+
+
+class LabelledSet(NamedTuple):
+    """Cases of one task from one file."""
+
+    name: str
+    task: str
+    cases: tuple[Case, ...]
+
+
+class Score(NamedTuple):
+    """How well one way of labelling does on one set."""
+
+    accuracy: float
+    macro_f1: float
+    precision: float
+    recall: float
+    """Precision and recall of the positive class; 0 where a task has none."""
+    f1: float
+    mentions_per_second: float
+
+
+Labeller = Callable[[Sequence[RawMention]], list[str]]
+
+
+def main() -> int:
+    """Print the table; return 0, also when there is no data (it says so)."""
+    console = Console(width=130)
+    sets = [*labelled_sets(Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))), *sample_sets()]
+    if not sets:
+        console.print(f"No labelled data in {DEFAULT_DATA}: name its folder with {DATA_VARIABLE}.")
+        return 0
+    console.print(f"Accuracy of {MODEL}; F1, precision and recall are of the positive class.")
+    enricher = Enricher(load_brands(SAMPLE_CONFIG))
+    console.print(_table(sets, enricher))
+    console.print("Confidence of sentiment labels: how often one of about this confidence is right.")
+    console.print(_calibration_table(calibration(sets, enricher)))
+    return 0
+
+
+def labelled_sets(folder: Path) -> Iterator[LabelledSet]:
+    """Yield the sets in `folder`; none when there is no such folder."""
+    for path in sorted(folder.glob("*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        cases = tuple(Case(mention_of(row["text"]), _gold(row["task"], row["label"])) for row in rows)
+        yield LabelledSet(path.stem, rows[0]["task"], cases)
+
+
+def sample_sets() -> Iterator[LabelledSet]:
+    """Yield the sample's mentions against its gold labels, a set a task."""
+    if not (SAMPLE.exists() and SAMPLE_LABELS.exists()):
+        return
+    mentions = {
+        row["external_id"]: row for row in map(json.loads, SAMPLE.read_text(encoding="utf-8").splitlines())
+    }
+    labels = [json.loads(line) for line in SAMPLE_LABELS.read_text(encoding="utf-8").splitlines()]
+    for task in ("language", "sentiment_label", "is_fail", "is_question", "stage"):
+        cases = tuple(Case(_sample_mention(mentions[row["external_id"]]), str(row[task])) for row in labels)
+        yield LabelledSet("sample", task, cases)
+
+
+def mention_of(text: str) -> RawMention:
+    """Return `text` as a mention of nobody in particular, without hints."""
+    return RawMention.of(Mention(source="eval", text=text, published_at=_WHEN), _WHEN)
+
+
+def _sample_mention(row: dict[str, object]) -> RawMention:
+    known = {key: value for key, value in row.items() if key in Mention.model_fields}
+    return RawMention.of(Mention.model_validate(known | {"published_at": _WHEN}), _WHEN)
+
+
+def _gold(task: str, label: str | int) -> str:
+    if task == "sentiment":
+        return _LABELS[str(label)].value
+    if task == "lang":
+        return str(label) if label in ("nl", "en") else Language.OTHER.value
+    return str(str(label) == "1")
+
+
+def answer(task: str, mention: EnrichedMention, *, two_classes: bool) -> str:
+    """Return what `mention`'s labels answer to the question of `task`, spelt as the gold labels are."""
+    match task:
+        case "sentiment" | "sentiment_label" if two_classes:
+            return (SentimentLabel.POSITIVE if mention.sentiment > 0 else SentimentLabel.NEGATIVE).value
+        case "sentiment" | "sentiment_label":
+            return mention.sentiment_label.value
+        case "complaint" | "is_fail":
+            return str(mention.is_fail)
+        case "question" | "is_question":
+            return str(mention.is_question)
+        case "lang" | "language":
+            return mention.language.value
+        case "stage":
+            return mention.stage.value
+    raise ValueError(f"no label answers the task {task!r}")
+
+
+def score(gold: Sequence[str], labels: Sequence[str], seconds: float) -> Score:
+    """Return how well `labels` agree with `gold`; both of one length, not empty."""
+    counts = Counter(zip(gold, labels, strict=True))
+    agreed = sum(count for (wanted, got), count in counts.items() if wanted == got)
+    by_class = [_precision_recall_f1(counts, name) for name in sorted(set(gold))]
+    positive = _precision_recall_f1(counts, "True") if set(gold) == {"True", "False"} else (0.0, 0.0, 0.0)
+    macro = sum(f1 for _, _, f1 in by_class) / len(by_class)
+    return Score(agreed / len(gold), macro, *positive, len(gold) / seconds if seconds else 0.0)
+
+
+def _precision_recall_f1(counts: Counter[tuple[str, str]], name: str) -> tuple[float, float, float]:
+    right = counts[name, name]
+    if not right:
+        return 0.0, 0.0, 0.0
+    precision = right / sum(count for (_, got), count in counts.items() if got == name)
+    recall = right / sum(count for (wanted, _), count in counts.items() if wanted == name)
+    return precision, recall, 2 * precision * recall / (precision + recall)
+
+
+def labellers(labelled: LabelledSet, enricher: Enricher) -> dict[str, Labeller]:
+    """Return the ways of labelling to compare on a set: ours, the majority, and "?" where it makes sense."""
+    gold = [case.gold for case in labelled.cases]
+    majority = Counter(gold).most_common(1)[0][0]
+    two_classes = SentimentLabel.NEUTRAL.value not in gold
+
+    def ours(mentions: Sequence[RawMention]) -> list[str]:
+        return [answer(labelled.task, enricher.label(m), two_classes=two_classes) for m in mentions]
+
+    ways: dict[str, Labeller] = {"klankbord": ours, "majority": lambda mentions: [majority] * len(mentions)}
+    if labelled.task in {"question", "complaint", "is_question", "is_fail"}:
+        ways['"?" in text'] = lambda mentions: [str("?" in m.text) for m in mentions]
+    return ways
+
+
+def evaluate(labelled: LabelledSet, way: Labeller) -> Score:
+    """Return the score of one way of labelling on a set."""
+    mentions = [case.mention for case in labelled.cases]
+    begin = time.perf_counter()
+    labels = way(mentions)
+    return score([case.gold for case in labelled.cases], labels, time.perf_counter() - begin)
+
+
+def calibration(sets: Iterable[LabelledSet], enricher: Enricher) -> dict[float, tuple[int, int]]:
+    """Return, by confidence rounded down to tenths, how many sentiment labels were right, and of how many.
+
+    Only sets with all three labels count: elsewhere "neutral" could not be right.
+    """
+    counts: dict[float, tuple[int, int]] = {}
+    for labelled in sets:
+        if (
+            labelled.task in {"sentiment", "sentiment_label"}
+            and len({case.gold for case in labelled.cases}) == 3
+        ):
+            for case in labelled.cases:
+                mention = enricher.label(case.mention)
+                tenth = int(mention.confidence * 10) / 10
+                right, all_ = counts.get(tenth, (0, 0))
+                counts[tenth] = (right + (mention.sentiment_label.value == case.gold), all_ + 1)
+    return dict(sorted(counts.items()))
+
+
+def _calibration_table(counts: dict[float, tuple[int, int]]) -> Table:
+    table = Table("confidence")
+    for heading in ("n", "right"):
+        table.add_column(heading, justify="right")
+    for tenth, (right, labels) in counts.items():
+        table.add_row(f"{tenth:.1f} ...", f"{labels:,}", f"{right / labels:.3f}")
+    return table
+
+
+def _table(sets: Sequence[LabelledSet], enricher: Enricher) -> Table:
+    table = Table("set", "task", "by")
+    for heading in ("n", "accuracy", "macro-F1", "precision", "recall", "F1", "texts/s"):
+        table.add_column(heading, justify="right")
+    for labelled in sets:
+        for by, way in labellers(labelled, enricher).items():
+            table.add_row(labelled.name, labelled.task, by, *_cells(labelled, evaluate(labelled, way), by))
+    return table
+
+
+def _cells(labelled: LabelledSet, result: Score, by: str) -> list[str]:
+    of_positive = [result.precision, result.recall, result.f1]
+    return [
+        f"{len(labelled.cases):,}",
+        f"{result.accuracy:.3f}",
+        f"{result.macro_f1:.3f}",
+        *(f"{value:.3f}" if any(of_positive) else "" for value in of_positive),
+        f"{result.mentions_per_second:,.0f}" if by == "klankbord" else "",
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
