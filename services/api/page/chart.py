@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 from bokeh.embed import json_item
@@ -10,7 +11,9 @@ from bokeh.models import (
     BasicTicker,
     ColumnDataSource,
     DatetimeTickFormatter,
+    FixedTicker,
     HoverTool,
+    NoOverlap,
     NumeralTickFormatter,
     Range1d,
 )
@@ -23,8 +26,11 @@ from services.api.page.view import Bucket
 BACKGROUND_RATIO = 8
 """Mentions are drawn behind as long as #fails and questions keep an eighth of the height."""
 MAX_MARKED = 62
+MAX_LABELS = 8
 HEIGHT = 320
 FONT = "system-ui, sans-serif"
+TOOLTIP = """<b>@label</b>
+<div>#fails: @fails{0,0}</div><div>questions: @questions{0,0}</div><div>all mentions: @mentions{0,0}</div>"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def draw(buckets: Sequence[Bucket], interval: Interval, palette: Palette) -> Any
     """Return the Bokeh figure."""
     scale = scale_of(buckets, interval)
     source = _source(buckets, scale)
-    plot = _frame(_wall_clock(buckets[0]), _wall_clock(buckets[-1]), scale, palette)
+    plot = _frame([_wall_clock(bucket) for bucket in buckets], scale, palette)
     plot.xaxis.axis_label = "Week, by its Monday" if interval is Interval.WEEK else "Day"
     fails = ("fails", "#fails", palette.fails, "solid", "circle")
     questions = ("questions", "questions", palette.questions, [6, 3], "triangle")
@@ -117,14 +123,25 @@ def _wall_clock(bucket: Bucket) -> datetime:
     return bucket.start.replace(tzinfo=None)
 
 
-def _frame(first: datetime, last: datetime, scale: Scale, palette: Palette) -> Any:
+def _label_starts(axis: Any, starts: Sequence[datetime]) -> None:
+    """Label buckets at their own start, where there is room."""
+    every = ceil(len(starts) / MAX_LABELS)
+    axis.ticker = FixedTicker(
+        ticks=[start.replace(tzinfo=UTC).timestamp() * 1000 for start in starts[::every]]
+    )
+    form = "%e %b" if starts[-1] - starts[0] < timedelta(days=300) else "%b %Y"
+    axis.major_label_policy = NoOverlap(min_distance=8)
+    axis.formatter = DatetimeTickFormatter(hours=form, days=form, months=form, years=form)
+
+
+def _frame(starts: Sequence[datetime], scale: Scale, palette: Palette) -> Any:
     plot = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
         x_axis_type="datetime",
         y_axis_label="Number",
         y_range=Range1d(start=0, end=scale.top),
-        x_range=Range1d(start=first - scale.width / 2, end=last + scale.width / 2),
+        x_range=Range1d(start=starts[0] - scale.width / 2, end=starts[-1] + scale.width / 2),
         tools="",
         toolbar_location=None,
         background_fill_alpha=0,
@@ -134,7 +151,7 @@ def _frame(first: datetime, last: datetime, scale: Scale, palette: Palette) -> A
     )
     plot.xgrid.grid_line_color = None
     plot.ygrid.grid_line_color = palette.grid
-    plot.xaxis.formatter = DatetimeTickFormatter(days="%e %b", months="%b %Y", years="%Y", hours="%e %b")
+    _label_starts(plot.xaxis, starts)
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
     plot.yaxis.ticker = BasicTicker(min_interval=1, desired_num_ticks=5, num_minor_ticks=0)
     for axis in (*plot.xaxis, *plot.yaxis):
@@ -184,10 +201,4 @@ def _legend(entries: list[tuple[str, list[Any]]], palette: Palette) -> Legend:
 def _hover(plot: Any, source: ColumnDataSource, scale: Scale) -> None:
     """Show a bucket's numbers wherever the pointer is above it: an invisible bar of full height takes it."""
     area = plot.vbar(x="start", top="top", width=scale.width, source=source, alpha=0, name="area")
-    tooltips = [
-        ("", "@label"),
-        ("#fails", "@fails{0,0}"),
-        ("questions", "@questions{0,0}"),
-        ("all mentions", "@mentions{0,0}"),
-    ]
-    plot.add_tools(HoverTool(renderers=[area], tooltips=tooltips, point_policy="follow_mouse"))
+    plot.add_tools(HoverTool(renderers=[area], tooltips=TOOLTIP, point_policy="follow_mouse"))

@@ -14,6 +14,7 @@ from services.api.queries import Store
 from services.api.responses import MentionPage, Point, Series, TopicCount
 from services.api.selection import Dimension, Filters, Metric
 
+OVER_TIME = (Metric.FAILS, Metric.QUESTIONS, Metric.NEGATIVE, Metric.SENTIMENT)
 MAX_TOPICS = 12
 MAX_MENTIONS = 20
 LEAST_OF_A_SOURCE = 5
@@ -62,9 +63,7 @@ def _without(some: Mapping[str, int], others: Mapping[str, int]) -> tuple[str, .
 class Facts:
     """All that the page shows of the store, for one choice."""
 
-    fails: tuple[Point, ...]
-    questions: tuple[Point, ...]
-    sentiment: tuple[Point, ...]
+    over_time: Mapping[Metric, tuple[Point, ...]]
     all_sources: tuple[str, ...]
     sources: Sources
     stages: Mapping[str, Daily]
@@ -79,13 +78,14 @@ async def gather_facts(
 ) -> Facts:
     """Return what the page shows. Raises DependencyUnavailable while ClickHouse does not answer."""
     filters = filters_of(choice, period.start, period.end)
+    interval = period.interval(choice.per)
 
     async def points(metric: Metric) -> tuple[Point, ...]:
-        (series,) = await store.timeseries(metric, period.interval, zone.key, filters)
+        (series,) = await store.timeseries(metric, interval, zone.key, filters)
         return series.points
 
-    (fails, questions, sentiment), (all_sources, stages), topics, mentions, compared = await asyncio.gather(
-        asyncio.gather(points(Metric.FAILS), points(Metric.QUESTIONS), points(Metric.SENTIMENT)),
+    over_time, (all_sources, stages), topics, mentions, compared = await asyncio.gather(
+        asyncio.gather(*(points(metric) for metric in OVER_TIME)),
         asyncio.gather(
             _totals(store, replace(filters, sources=()), zone, Dimension.SOURCE),
             _totals(store, filters, zone, Dimension.STAGE),
@@ -96,9 +96,7 @@ async def gather_facts(
     )
     sources, now, before = compared
     return Facts(
-        fails=fails,
-        questions=questions,
-        sentiment=sentiment,
+        over_time=dict(zip(OVER_TIME, over_time, strict=True)),
         all_sources=tuple(sorted(all_sources)),
         sources=sources,
         stages=stages,

@@ -17,6 +17,7 @@ PRESETS = (7, 30, 90, 365)
 MAX_DAYS = 1_827
 """Five years: the days of it still fit in the chart and its table."""
 MAX_DAILY_BUCKETS = 120
+LEAST_DAYS_BY_WEEK = 14
 
 _Value = Annotated[str, Field(min_length=1, max_length=200)]
 _Day = Annotated[date, Field(ge=EARLIEST.date())]
@@ -30,6 +31,7 @@ _HINTS = {
     "source": "choose a source from the list",
     "stage": f"choose one of {', '.join(Stage)}",
     "topic": "choose a topic from the list",
+    "per": "choose day or week",
     "only": "choose fails or questions",
     "cursor": "start again at the newest mentions",
 }
@@ -49,6 +51,7 @@ class _Params(BaseModel):
     source: _Value | None = None
     stage: Stage | None = None
     topic: _Value | None = None
+    per: Literal["day", "week"] | None = None
     only: Literal["fails", "questions"] | None = None
     cursor: Annotated[str, Field(max_length=500)] | None = None
 
@@ -65,6 +68,7 @@ class Choice:
     source: str | None = None
     stage: str | None = None
     topic: str | None = None
+    per: str | None = None
     only: str | None = None
     cursor: str | None = None
 
@@ -106,13 +110,14 @@ def read_form(parameters: Iterable[tuple[str, str]]) -> Form:
     typed = {name: value.strip() for name, value in pairs}
     given = {name: value for name, value in typed.items() if value}
     repeated = {name: "give it once" for name in typed if [n for n, _ in pairs].count(name) > 1}
+    errors: dict[str, str] = {}
     try:
         params = _Params.model_validate(given)
     except ValidationError as error:
         errors = {str(e["loc"][0]): _hint(str(e["loc"][0])) for e in error.errors(include_url=False)}
-        return Form(typed, Choice(), errors | repeated)
+        params = _Params.model_validate({name: v for name, v in given.items() if name not in errors})
     untidy = len(given) < len(typed) or params.period is not None
-    return Form(typed, _choice(params), repeated, untidy)
+    return Form(typed, _choice(params), errors | repeated, untidy)
 
 
 def _hint(field: str) -> str:
@@ -153,9 +158,15 @@ class Period:
         return self.compared_until > self.start
 
     @property
-    def interval(self) -> Interval:
-        """The buckets that its chart can show."""
-        return Interval.DAY if self.days <= MAX_DAILY_BUCKETS else Interval.WEEK
+    def intervals(self) -> tuple[Interval, ...]:
+        """The buckets that its chart can have; the first unless another is chosen."""
+        if self.days > MAX_DAILY_BUCKETS:
+            return (Interval.WEEK,)
+        return (Interval.DAY, Interval.WEEK) if self.days >= LEAST_DAYS_BY_WEEK else (Interval.DAY,)
+
+    def interval(self, per: str | None) -> Interval:
+        """Return the buckets of its chart: `per` where that is possible."""
+        return next((interval for interval in self.intervals if interval == per), self.intervals[0])
 
 
 def period_of(choice: Choice, now: datetime, zone: ZoneInfo) -> Period | dict[str, str]:

@@ -4,7 +4,7 @@ Templates only lay out: every text, number and address that depends on data is m
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -15,13 +15,15 @@ from services.api.page.facts import Facts, Sources, mention_filters
 from services.api.page.figures import Bounds, Change, Daily, Verdict, count_change, share_change, wilson
 from services.api.page.form import PRESETS, Choice, Form, Period, filters_of
 from services.api.responses import BrandSummary, MentionOut, Point, TopicCount
+from services.api.selection import Metric
 from shared.events import Stage
 
 EXCERPT_CHARACTERS = 420
+MAX_NAMED = 8
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 LANGUAGE_NAMES = {"nl": "Dutch", "en": "English", "other": "Other"}
-STAGE_NAMES = {
+STAGE_NAMES: Mapping[str, str] = {
     Stage.VACANCY: "Vacancy",
     Stage.APPLICATION: "Application",
     Stage.SILENCE: "Waiting for an answer",
@@ -65,6 +67,7 @@ class Controls:
     first: str
     until: str
     topic: str
+    per: str
     only: str
     errors: Mapping[str, str]
     narrowed: bool
@@ -87,6 +90,7 @@ def controls(form: Form, brands: Sequence[BrandSummary], sources: Sequence[str])
         first=typed.get("from", "") if dated else "",
         until=typed.get("until", "") if dated else "",
         topic=typed.get("topic", ""),
+        per=typed.get("per", ""),
         only=typed.get("only", ""),
         errors=form.errors,
         narrowed=dated or any(typed.get(name) for name in ("language", "source", "stage")),
@@ -121,8 +125,16 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Span:
+    """From `start` to `end`, exclusive."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
 class Bucket:
-    """One day or week of the chart. `start` is local; a bucket that is cut off or not over is `partial`."""
+    """One day or week of the chart; `start` is local. The label says so when it is cut off or not over."""
 
     start: datetime
     label: str
@@ -130,7 +142,6 @@ class Bucket:
     fails: int
     questions: int
     sentiment: str
-    partial: bool
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,7 @@ class MentionView:
     fail_terms: tuple[str, ...]
     is_question: bool
     sentiment_label: str
-    stage: str
+    stage: Link
     topics: tuple[Link, ...]
     rating: str
 
@@ -196,6 +207,7 @@ class PageView:
     notices: tuple[str, ...]
     cards: tuple[Card, ...]
     interval: Interval
+    intervals: tuple[Link, ...]
     buckets: tuple[Bucket, ...]
     topics: tuple[TopicRow, ...]
     stages: tuple[StageRow, ...]
@@ -214,94 +226,121 @@ class PageView:
 def page_view(choice: Choice, period: Period, facts: Facts, zone: ZoneInfo, now: datetime) -> PageView:
     """Return the page for `choice`."""
     page = facts.mentions
+    interval = period.interval(choice.per)
     filters = mention_filters(choice, filters_of(choice, period.start, period.end))
     following = choice.url(cursor=encode_cursor(page.next, filters)) + "#mentions" if page.next else None
     return PageView(
         title=choice.brand or "All brands",
         period=days_text(period.first, period.last),
-        compared_with=_compared_with(period, zone),
+        compared_with=compared_with(facts.sources, period, zone),
         timezone=zone.key,
         by_brand=choice.brand is None,
         notices=notices(facts.sources),
-        cards=cards(facts),
-        interval=period.interval,
-        buckets=buckets(facts, period, zone, now),
+        cards=cards(facts, choice),
+        interval=interval,
+        intervals=tuple(
+            Link(f"By {each}", choice.url(per=each.value) + "#over-time", each is interval)
+            for each in period.intervals
+        ),
+        buckets=buckets(facts, period, interval, zone, now),
         topics=topic_rows(facts.topics, choice),
         stages=stage_rows(facts.stages, choice),
-        tabs=_tabs(choice),
+        tabs=_tabs(facts, choice),
         mentions=tuple(mention_view(mention, choice, zone) for mention in page.items),
         newest=Link("Back to the newest", choice.url() + "#mentions") if choice.cursor else None,
         next=Link("Older mentions", following) if following else None,
-        topic=Link(choice.topic, choice.url(topic=None)) if choice.topic else None,
+        topic=Link(topic_name(choice.topic), choice.url(topic=None)) if choice.topic else None,
     )
 
 
-def _tabs(choice: Choice) -> tuple[Link, ...]:
+def _tabs(facts: Facts, choice: Choice) -> tuple[Link, ...]:
+    found = ((None, "All", _mentions(facts)), ("fails", "#fails", _sum(facts, Metric.FAILS)),
+             ("questions", "Questions", _sum(facts, Metric.QUESTIONS)))  # fmt: skip
     return tuple(
-        Link(label, choice.url(only=only) + "#mentions", choice.only == only)
-        for only, label in ((None, "All"), ("fails", "Only #fails"), ("questions", "Only questions"))
+        Link(f"{label} ({number(n)})", choice.url(only=only) + "#mentions", choice.only == only)
+        for only, label, n in found
     )
 
 
-def _compared_with(period: Period, zone: ZoneInfo) -> str:
+def compared_with(sources: Sources, period: Period, zone: ZoneInfo) -> str:
+    """Return what changes are measured against, as a sentence."""
     if not period.comparable:
-        return ""
+        return "The day has only begun: there is nothing to compare yet."
     length = timedelta(days=period.days)
-    text = days_text(period.first - length, period.last - length)
+    before = days_text(period.first - length, period.last - length)
+    if not sources.before:
+        return f"There is nothing before it to compare with: no mentions in {before}."
     if period.compared_until == period.end:
-        return text
-    return f"{text}, both up to {period.compared_until.astimezone(zone):%H:%M} on the last day"
+        return f"Changes are against {before}."
+    until = period.compared_until.astimezone(zone)
+    if until.date() == period.last and (until.hour or until.minute):
+        return f"Changes are against {before}, on both sides up to {until:%H:%M} on the last day."
+    return f"Changes are against {before}, on both sides without the last day, which has only begun."
 
 
-def cards(facts: Facts) -> tuple[Card, ...]:
+def _sum(facts: Facts, metric: Metric) -> int:
+    return sum(int(point.value or 0) for point in facts.over_time[metric])
+
+
+def _mentions(facts: Facts) -> int:
+    return sum(point.n for point in facts.over_time[Metric.FAILS])
+
+
+def cards(facts: Facts, choice: Choice) -> tuple[Card, ...]:
     """Return the headline figures: mentions, #fails, questions, sentiment."""
     now, before = facts.now, facts.before
-    mentions = sum(point.n for point in facts.fails)
-    fails, questions = (sum(int(p.value or 0) for p in points) for points in (facts.fails, facts.questions))
-    volume = _counted(_mentions(now.fails), _mentions(before.fails), ("fewer", "more"), judged=False)
+    count = len(facts.all_sources)
+    whence = choice.source or ("1 source" if count == 1 else f"{number(count)} sources")
+    volume = _counted([d.mentions for d in now.fails], [d.mentions for d in before.fails], judged=False)
+    compared = bool(facts.sources.before)
     return (
-        Card("Mentions", number(mentions), "posts, reviews, mails and messages", "", (volume,)),
-        _share_card("#fails", fails, mentions, now.fails, before.fails),
-        _share_card("Questions", questions, mentions, now.questions, before.questions),
-        _sentiment_card(facts, mentions),
+        Card("Mentions", number(_mentions(facts)), f"from {whence}", "", (volume,) if compared else ()),
+        _share_card("#fails", facts, Metric.FAILS, now.fails, before.fails),
+        _share_card("Questions", facts, Metric.QUESTIONS, now.questions, before.questions),
+        _sentiment_card(facts),
     )
 
 
-def _mentions(days: Sequence[Daily]) -> list[int]:
-    return [day.mentions for day in days]
-
-
-def _share_card(name: str, hits: int, mentions: int, now: Sequence[Daily], before: Sequence[Daily]) -> Card:
-    count = _counted([day.hits for day in now], [day.hits for day in before], ("fewer", "more"))
-    note = f"{share_text(hits, mentions)} of all mentions" if mentions else ""
-    interval = bounds_text(wilson(hits, mentions))
-    return Card(name, number(hits), note, interval, (count, _shared(share_change(now, before))))
-
-
-def _sentiment_card(facts: Facts, mentions: int) -> Card:
-    mean = sum((point.value or 0) * point.n for point in facts.sentiment) / mentions if mentions else None
-    change = share_change(facts.now.negatives, facts.before.negatives)
-    value = DASH if mean is None else signed(mean, 2)
+def _share_card(
+    name: str, facts: Facts, metric: Metric, now: Sequence[Daily], before: Sequence[Daily]
+) -> Card:
+    hits, mentions = _sum(facts, metric), _mentions(facts)
+    count = _counted([day.hits for day in now], [day.hits for day in before])
     return Card(
-        "Sentiment", value, f"on a scale from {MINUS}1 to +1", "", (_shared(change, "Negative share"),)
+        name=name,
+        value=number(hits),
+        note=f"{share_text(hits, mentions)} of all mentions",
+        interval=bounds_text(wilson(hits, mentions)),
+        movements=(count, _shared(share_change(now, before))) if facts.sources.before else (),
     )
 
 
-def _counted(
-    now: Sequence[int], before: Sequence[int], words: tuple[str, str], *, judged: bool = True
-) -> Movement:
+def _sentiment_card(facts: Facts) -> Card:
+    negative, mentions = _sum(facts, Metric.NEGATIVE), _mentions(facts)
+    total = sum((point.value or 0) * point.n for point in facts.over_time[Metric.SENTIMENT])
+    change = _shared(share_change(facts.now.negatives, facts.before.negatives))
+    return Card(
+        name="Sentiment",
+        value=signed(total / mentions, 2) if mentions else DASH,
+        note=f"{share_text(negative, mentions)} of mentions negative",
+        interval=bounds_text(wilson(negative, mentions)),
+        movements=(replace(change, what="Negative"),) if facts.sources.before else (),
+    )
+
+
+def _counted(now: Sequence[int], before: Sequence[int], *, judged: bool = True) -> Movement:
     change = count_change(now, before)
-    word = words[change.verdict is Verdict.MORE]
-    text = "" if change.value is None else f"{abs(change.value):.0%} {word}".replace("%", " %")
-    interval = "" if change.bounds is None else _range(change.bounds, " %", 0)
+    word = "more" if change.verdict is Verdict.MORE else "fewer"
+    text = "" if change.value is None else f"{100 * abs(change.value):.0f} % {word}"
+    interval = "" if change.bounds is None else _range(change.bounds, " %")
     return _movement("Number", change, text, interval, judged=judged)
 
 
-def _shared(change: Change, what: str = "Share") -> Movement:
+def _shared(change: Change) -> Movement:
     word = "higher" if change.verdict is Verdict.MORE else "lower"
-    text = "" if change.value is None else f"{abs(change.value) * 100:.1f} points {word}"
-    interval = "" if change.bounds is None else _range(change.bounds, " points", 1)
-    return _movement(what, change, text, interval)
+    text = "" if change.value is None else f"{_points(abs(change.value)).lstrip('+')} points {word}"
+    interval = "" if change.bounds is None else _range(change.bounds, " points")
+    return _movement("Share", change, text, interval)
 
 
 def _movement(what: str, change: Change, text: str, interval: str, *, judged: bool = True) -> Movement:
@@ -314,51 +353,72 @@ def _movement(what: str, change: Change, text: str, interval: str, *, judged: bo
     return Movement(what, text, interval, "down" if less else "up", tone)
 
 
-def _range(bounds: Bounds, unit: str, decimals: int) -> str:
-    low, high = (signed(100 * bound, decimals) for bound in (bounds.low, min(bounds.high, 9.99)))
-    return f"{low} to {high}{unit}"
+def _range(bounds: Bounds, unit: str) -> str:
+    return f"{_points(bounds.low)} to {_points(min(bounds.high, 9.99))}{unit}"
+
+
+def _points(share: float) -> str:
+    return signed(100 * share, 1 if abs(share) < 0.0995 else 0)
 
 
 def notices(sources: Sources) -> tuple[str, ...]:
     """Return what the reader must know before trusting a comparison."""
-    stopped = tuple(
-        f"{name} brought {number(sources.before[name])} mentions in the period before and none in this one. "
-        "That may be a fault in the source: it is left out of the comparison."
-        for name in sources.stopped
-    )
-    began = tuple(
-        f"{name} is new in this period ({number(sources.now[name])} mentions): "
-        "it is left out of the comparison."
-        for name in sources.began
-        if sources.before
-    )
-    return stopped + began
-
-
-def buckets(facts: Facts, period: Period, zone: ZoneInfo, now: datetime) -> tuple[Bucket, ...]:
-    """Return the days or weeks of the chart, oldest first."""
-    starts = [point.t.astimezone(zone) for point in facts.fails]
-    ends = [*starts[1:], period.end]
+    if not sources.before:
+        return ()
+    stopped = _listed(sources.stopped, sources.before)
+    began = _listed(sources.began, sources.now)
     return tuple(
-        _bucket(fails, questions, sentiment, period, start < period.start or start <= now < end)
-        for fails, questions, sentiment, start, end in zip(
-            facts.fails, facts.questions, facts.sentiment, starts, ends, strict=True
+        filter(
+            None,
+            (
+                stopped
+                and f"Silent in this period, with mentions in the one before: {stopped}. "
+                "That may be a fault in the source. It is left out of every comparison.",
+                began and f"New in this period: {began}. It is left out of every comparison.",
+            ),
         )
     )
 
 
-def _bucket(fails: Point, questions: Point, sentiment: Point, period: Period, partial: bool) -> Bucket:
-    day = day_text(fails.t.date())
-    label = f"Week of {day}" if period.interval is Interval.WEEK else f"{fails.t:%a} {day}"
+def _listed(names: Sequence[str], counts: Mapping[str, int]) -> str:
+    shown = [f"{name} ({number(counts[name])})" for name in names[:MAX_NAMED]]
+    more = len(names) - MAX_NAMED
+    return ", ".join(shown) + (f" and {number(more)} more" if more > 0 else "")
+
+
+def buckets(
+    facts: Facts, period: Period, interval: Interval, zone: ZoneInfo, now: datetime
+) -> tuple[Bucket, ...]:
+    """Return the days or weeks of the chart, oldest first."""
+    counted = (Metric.FAILS, Metric.QUESTIONS, Metric.SENTIMENT)
+    whole = Span(period.start, min(period.end, now))
+    return tuple(
+        _bucket(fails.t.astimezone(zone), interval, whole, (fails, questions, sentiment))
+        for fails, questions, sentiment in zip(*(facts.over_time[m] for m in counted), strict=True)
+    )
+
+
+def _bucket(start: datetime, interval: Interval, whole: Span, points: tuple[Point, Point, Point]) -> Bucket:
+    fails, questions, sentiment = points
+    complete = whole.start <= start and _natural_end(start, interval) <= whole.end
     return Bucket(
-        start=fails.t,
-        label=f"{label} (not complete)" if partial else label,
+        start=start,
+        label=_bucket_label(start, interval) + ("" if complete else " (not complete)"),
         mentions=fails.n,
         fails=int(fails.value or 0),
         questions=int(questions.value or 0),
         sentiment=DASH if sentiment.value is None else signed(sentiment.value, 2),
-        partial=partial,
     )
+
+
+def _natural_end(start: datetime, interval: Interval) -> datetime:
+    """Return when the bucket that begins at `start` would end: adding days keeps the local time of day."""
+    return start + timedelta(days=7 if interval is Interval.WEEK else 1)
+
+
+def _bucket_label(start: datetime, interval: Interval) -> str:
+    day = day_text(start.date())
+    return f"Week of {day}" if interval is Interval.WEEK else f"{start:%a} {day}"
 
 
 def topic_rows(topics: Sequence[TopicCount], choice: Choice) -> tuple[TopicRow, ...]:
@@ -366,7 +426,7 @@ def topic_rows(topics: Sequence[TopicCount], choice: Choice) -> tuple[TopicRow, 
     most = max((topic.mentions for topic in topics), default=1)
     return tuple(
         TopicRow(
-            topic=topic.topic,
+            topic=topic_name(topic.topic),
             url=choice.url(topic=topic.topic),
             mentions=topic.mentions,
             fails=topic.fails,
@@ -384,7 +444,7 @@ def stage_rows(stages: Mapping[str, Daily], choice: Choice) -> tuple[StageRow, .
     return tuple(
         StageRow(
             stage=name,
-            url=choice.url(stage=stage.value),
+            url=choice.url(stage=stage),
             mentions=found.mentions,
             fails=found.hits,
             share=share_text(found.hits, found.mentions),
@@ -393,7 +453,7 @@ def stage_rows(stages: Mapping[str, Daily], choice: Choice) -> tuple[StageRow, .
             fails_width=_width(found.hits, most),
         )
         for stage, name in STAGE_NAMES.items()
-        if (found := stages.get(stage.value)) is not None
+        if (found := stages.get(stage)) is not None
     )
 
 
@@ -418,13 +478,11 @@ def mention_view(mention: MentionOut, choice: Choice, zone: ZoneInfo) -> Mention
         text=mention.text,
         url=safe_url(mention.url),
         is_fail=mention.is_fail,
-        fail_terms=mention.fail_terms,
+        fail_terms=mention.fail_terms if mention.is_fail else (),
         is_question=mention.is_question,
         sentiment_label=mention.sentiment_label,
-        stage=STAGE_NAMES.get(Stage(mention.stage), mention.stage)
-        if mention.stage in set(Stage)
-        else mention.stage,
-        topics=tuple(Link(topic, choice.url(topic=topic)) for topic in mention.topics),
+        stage=Link(STAGE_NAMES.get(mention.stage, mention.stage), choice.url(stage=mention.stage)),
+        topics=tuple(Link(topic_name(topic), choice.url(topic=topic)) for topic in mention.topics),
         rating="" if mention.rating is None else f"{mention.rating:g} of {mention.rating_scale:g}",
     )
 
@@ -435,6 +493,11 @@ def excerpt(text: str) -> str:
         return text
     beginning = text[:EXCERPT_CHARACTERS]
     return (beginning.rsplit(None, 1)[0] if " " in beginning else beginning) + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def topic_name(topic: str) -> str:
+    """Return a topic's tag as words: "working-hours" -> "working hours"."""
+    return topic.replace("-", " ")
 
 
 def safe_url(url: str | None) -> str | None:
