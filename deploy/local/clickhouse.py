@@ -181,7 +181,7 @@ def _insert(handle: Any, insert: InsertHead, head: bytes, source: Any) -> Answer
         while piece := _read_piece(source):
             yield piece
 
-    result = _insert_pieces(handle, insert.statement, insert.data_format, pieces())
+    result = _insert_pieces(handle, insert, pieces())
     rows, size = result.rows_written(), result.bytes_written()
     return Answer(
         b"",
@@ -196,7 +196,7 @@ def _insert(handle: Any, insert: InsertHead, head: bytes, source: Any) -> Answer
     )
 
 
-def _insert_pieces(handle: Any, statement: str, data_format: str, pieces: Iterator[bytes]) -> Any:
+def _insert_pieces(handle: Any, insert: InsertHead, pieces: Iterator[bytes]) -> Any:
     """Insert by way of a file, and raise what the engine says against it.
 
     chdb's own insert stream (send_insert) hides it when the write fails after the data was read: a violated
@@ -206,8 +206,9 @@ def _insert_pieces(handle: Any, statement: str, data_format: str, pieces: Iterat
         for piece in pieces:
             spool.write(piece)
         spool.flush()
+        source = f"FROM INFILE {quoted(spool.name)}"
         return handle.query(
-            f"{statement} FROM INFILE {quoted(spool.name)} FORMAT {data_format}", "TabSeparated"
+            f"{insert.statement} {source} {insert.settings} FORMAT {insert.data_format}", "TabSeparated"
         )
 
 
@@ -235,7 +236,7 @@ def _query(handle: Any, request: Request, statement: str) -> Answer:
 def _load(handle: Any, table: ExternalTable) -> None:
     name = identifier(table.name)
     handle.query(f"CREATE TEMPORARY TABLE {name} ({table.structure})", "TabSeparated")
-    _insert_pieces(handle, f"INSERT INTO {name}", table.data_format, iter((table.data,)))
+    _insert_pieces(handle, InsertHead(f"INSERT INTO {name}", table.data_format, 0), iter((table.data,)))
 
 
 def create_app(path: Path) -> Starlette:

@@ -80,11 +80,15 @@ class Request:
 
 @dataclass(frozen=True)
 class InsertHead:
-    """An INSERT whose data follow: the statement without its FORMAT, the format, and where the data begin."""
+    """An INSERT whose data follow, taken apart: the data begin at `data_at`.
+
+    `settings` is its SETTINGS clause (empty when it has none), which has to follow where the data come from.
+    """
 
     statement: str
     data_format: str
     data_at: int
+    settings: str = ""
 
 
 def refuse(code: int, reason: str, name: str) -> EngineError:
@@ -167,6 +171,7 @@ _PIECE = re.compile(
     rb"""'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | --[^\n]* | /\*.*?\*/ | [()] | \w+""",
     re.DOTALL | re.VERBOSE,
 )
+_SETTING = re.compile(rb"\s+\w+\s*=")
 _FORMAT_NAME = re.compile(rb"\s+(\w+)[ \t\f]*(?:\r?\n)?")
 
 
@@ -178,6 +183,7 @@ def insert_head(text: bytes) -> InsertHead | None:
     depth = 0
     first = True
     selects = False
+    settings_at: int | None = None
     for piece in _PIECE.finditer(text):
         word = piece.group().upper()
         if word[:2] in {b"--", b"/*"}:
@@ -193,10 +199,17 @@ def insert_head(text: bytes) -> InsertHead | None:
         if word == b"VALUES":
             return None
         selects = selects or word in {b"SELECT", b"WITH"}
+        if word == b"SETTINGS" and _SETTING.match(text, piece.end()):
+            settings_at = piece.start()
         name = _FORMAT_NAME.match(text, piece.end()) if word == b"FORMAT" and not selects else None
         if name:
-            statement = text[: piece.start()].decode()
-            return InsertHead(statement, name.group(1).decode(), name.end())
+            end = piece.start() if settings_at is None else settings_at
+            return InsertHead(
+                statement=text[:end].decode(),
+                data_format=name.group(1).decode(),
+                data_at=name.end(),
+                settings=text[end : piece.start()].decode(),
+            )
     return None
 
 

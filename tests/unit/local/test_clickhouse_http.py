@@ -63,8 +63,8 @@ def test_native_compression_is_refused_and_not_ignored(name: str) -> None:
         (b"insert into t (a) format CSV\r\n1\n", "insert into t (a) ", "CSV", b"1\n"),
         (b"INSERT INTO t (`format x`, b) FORMAT TSV\n1", "INSERT INTO t (`format x`, b) ", "TSV", b"1"),
         (
-            b"/* FORMAT a */ -- FORMAT b\n INSERT INTO t SETTINGS x='FORMAT c' FORMAT JSONEachRow {}",
-            "/* FORMAT a */ -- FORMAT b\n INSERT INTO t SETTINGS x='FORMAT c' ",
+            b"/* FORMAT a */ -- FORMAT b\n INSERT INTO settings FORMAT JSONEachRow {}",
+            "/* FORMAT a */ -- FORMAT b\n INSERT INTO settings ",
             "JSONEachRow",
             b"{}",
         ),
@@ -77,6 +77,13 @@ def test_an_insert_is_taken_apart_where_its_data_begin(
 ) -> None:
     head = insert_head(text)
     assert head == InsertHead(statement, data_format, len(text) - len(data))
+
+
+def test_its_settings_are_set_apart() -> None:
+    text = b"INSERT INTO t (a) SETTINGS x = 'FORMAT c', y=1 FORMAT CSV\n1\n"
+    assert insert_head(text) == InsertHead(
+        "INSERT INTO t (a) ", "CSV", len(text) - 2, "SETTINGS x = 'FORMAT c', y=1 "
+    )
 
 
 @pytest.mark.parametrize(
