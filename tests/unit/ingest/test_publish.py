@@ -133,7 +133,7 @@ async def connected(publisher: Publisher) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_events_have_the_key_the_id_and_a_time_of_receipt_of_their_own(kafka: Kafka, publisher: Publisher) -> None:
+async def test_events_have_the_key_the_id_and_a_time_of_their_own(kafka: Kafka, publisher: Publisher) -> None:
     await connected(publisher)
     one, two = mentions(1, conversation_id="thread")[0], mentions(2)[1]
     await publisher.publish([one, two], "http")
