@@ -35,7 +35,7 @@ from pydantic_core import ErrorDetails, to_json
 from shared.errors import InvalidMention
 from shared.text import clean_line, clean_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_TEXT = 20_000
 MAX_METADATA_KEYS = 50
 MAX_METADATA_BYTES = 8_192
@@ -63,6 +63,8 @@ class Language(StrEnum):
     DUTCH = "nl"
     ENGLISH = "en"
     OTHER = "other"
+    UNDETERMINED = "und"
+    """There is too little to go by."""
 
 
 class SentimentLabel(StrEnum):
@@ -85,6 +87,19 @@ class Stage(StrEnum):
     ONBOARDING = "onboarding"
     EMPLOYEE = "employee"
     OTHER = "other"
+
+
+class AuthorKind(StrEnum):
+    """Who speaks in a mention."""
+
+    CANDIDATE = "candidate"
+    """Who applies, applied or may; or speaks for one."""
+    EMPLOYEE = "employee"
+    """Who works there, or did."""
+    EMPLOYER = "employer"
+    """The employer itself: its account, its vacancies. Never a mention by the public."""
+    OTHER = "other"
+    """The press, clients, anybody else."""
 
 
 class RejectionCode(StrEnum):
@@ -282,11 +297,13 @@ class EnrichedMention(RawMention):
     sentiment: float = Field(ge=-1, le=1)
     sentiment_label: SentimentLabel
     confidence: float = Field(ge=0, le=1, description="How sure the sentiment label is.")
+    sentiment_unsure: bool = Field(False, description="Called neutral because nothing else was sure enough.")
     is_fail: bool = Field(description="A complaint: an unmet expectation voiced about the employer.")
     fail_terms: tuple[str, ...] = Field((), description="The words that made it a #fail.")
     is_question: bool
     topics: tuple[str, ...] = ()
     stage: Stage
+    author_kind: AuthorKind = Field(AuthorKind.OTHER, description="Who speaks.")
     hashtags: tuple[str, ...] = Field((), description="Lower case, without the #.")
     model: str = Field(description="Name and version of what labelled it.")
 

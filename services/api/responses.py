@@ -129,7 +129,7 @@ class MentionOut(_Answer):
     rating: float | None
     rating_scale: float
     metadata: dict[str, JsonValue]
-    language: str = Field(description="nl, en or other.")
+    language: str = Field(description="nl, en, other; und: too little to tell by.")
     sentiment: float = Field(ge=-1, le=1)
     sentiment_label: str = Field(description="negative, neutral or positive.")
     confidence: float = Field(ge=0, le=1, description="How sure the sentiment label is.")

@@ -67,14 +67,16 @@ class Lexicon(NamedTuple):
 
 @lru_cache(maxsize=1)
 def lexicons() -> dict[Language, Lexicon]:
-    """Return the lexicon of each language; that of "other" has the tones of any language, all cues.
+    """Return the lexicon of each language; "other" and "und" have tones of any language, all cues.
 
     Raises ConfigError when a list is malformed.
     """
+    unknown = Lexicon(_tones(ANY), _cues("nl", "en"))
     return {
         Language.DUTCH: Lexicon(_tones(ANY, "nl"), _cues("nl")),
         Language.ENGLISH: Lexicon(_tones(ANY, "en"), _cues("en")),
-        Language.OTHER: Lexicon(_tones(ANY), _cues("nl", "en")),
+        Language.OTHER: unknown,
+        Language.UNDETERMINED: unknown,
     }
 
 

@@ -18,7 +18,16 @@ from services.enrich.sentiment import Rating, Sentiment, sentiment_of
 from services.enrich.signals import NO_FAIL, Fail, advertises, fail_of, is_question
 from services.enrich.topics import topics_of
 from shared.brands import BrandBook
-from shared.events import EnrichedMention, Kind, Language, RawMention, SentimentLabel, Stage
+from shared.events import (
+    SCHEMA_VERSION,
+    AuthorKind,
+    EnrichedMention,
+    Kind,
+    Language,
+    RawMention,
+    SentimentLabel,
+    Stage,
+)
 
 MODEL = "klankbord-lexicon-1"
 
@@ -168,6 +177,7 @@ def _enriched(draft: Draft) -> EnrichedMention:
     # Not validated again: the mention was when it came in, and the labels are made here.
     fields = dict(draft.mention)
     fields |= {
+        "schema_version": SCHEMA_VERSION,
         "brand": draft.match.brand or "",
         "other_brands": draft.match.others,
         "language": draft.language,
@@ -179,6 +189,7 @@ def _enriched(draft: Draft) -> EnrichedMention:
         "is_question": draft.is_question,
         "topics": draft.topics,
         "stage": draft.stage,
+        "author_kind": AuthorKind.EMPLOYER if draft.by_employer else AuthorKind.OTHER,
         "hashtags": draft.reading.hashtags,
         "model": MODEL,
     }

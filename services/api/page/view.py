@@ -22,7 +22,7 @@ EXCERPT_CHARACTERS = 420
 MAX_NAMED = 8
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
-LANGUAGE_NAMES = {"nl": "Dutch", "en": "English", "other": "Other"}
+LANGUAGE_NAMES = {"nl": "Dutch", "en": "English", "other": "Other", "und": "Undetermined"}
 STAGE_NAMES: Mapping[str, str] = {
     Stage.VACANCY: "Vacancy",
     Stage.APPLICATION: "Application",

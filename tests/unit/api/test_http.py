@@ -57,7 +57,7 @@ async def client(store: RecordingStore) -> AsyncIterator[httpx.AsyncClient]:
         ("/v1/timeseries?interval=dag", "interval", "'hour', 'day', 'week' or 'month'"),
         ("/v1/timeseries?metric=happiness", "metric", "'fail_rate'"),
         ("/v1/timeseries?group_by=author", "group_by.0", "'brand'"),
-        ("/v1/timeseries?language=fr", "language.0", "'nl', 'en' or 'other'"),
+        ("/v1/timeseries?language=fr", "language.0", "'nl', 'en', 'other' or 'und'"),
         ("/v1/timeseries?stage=lunch", "stage.0", "'vacancy'"),
         ("/v1/timeseries?brand=", "brand.0", "at least 1 character"),
         ("/v1/timeseries?" + "&".join(["source=x"] * 51), "source", "at most 50 items"),

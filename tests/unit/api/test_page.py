@@ -173,7 +173,7 @@ async def test_wrong_parameters_are_named_and_the_form_is_kept(page: httpx.Async
     assert '<option value="Acme" selected>' in html
     assert 'value="2027-01-01"' in html
     assert 'id="from-error">Lies in the future; today is 2026-11-23.' in html
-    assert 'id="language-error">Choose one of nl, en, other.' in html
+    assert 'id="language-error">Choose one of nl, en, other, und.' in html
     assert "<dt>bradn</dt>" in html
 
 
