@@ -165,7 +165,10 @@ async def test_it_waits_for_an_ingest_that_comes_back(kafka_settings: Settings, 
 
 
 def _start_import(file: Path, url: str, folder: Path, stderr: int | None = None) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from klankbord.cli import main; main()", "import", str(file)]
+    # A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from klankbord.cli import main; main()"
+    command = [sys.executable, "-c", code, "import", str(file)]
     return subprocess.Popen([*command, "--ingest-url", url], cwd=folder, env=os.environ, stderr=stderr)
 
 
