@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_problem.error import Problem
 from fastapi_problem.handler import ExceptionHandler, add_exception_handler, new_exception_handler
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from shared.errors import DependencyUnavailable
@@ -56,6 +57,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Make every error of `app` a problem+json response."""
     handler = new_exception_handler(
         handlers={DependencyUnavailable: _on_outage, Exception: _on_surprise},
+        http_exception_handler=_on_wrong_address,
         request_validation_handler=_on_wrong_request,
     )
     # Wrong parameters first, then outages, and whatever is left last.
@@ -86,6 +88,20 @@ def _on_wrong_request(_handler: ExceptionHandler, _request: Request, exc: Reques
     ]
     names = ", ".join(dict.fromkeys(error["field"] for error in errors))
     return problem(422, "invalid-request", "The request is not valid", f"Wrong: {names}.", errors=errors)
+
+
+def _on_wrong_address(_handler: ExceptionHandler, request: Request, exc: HTTPException) -> Problem:
+    headers = dict(exc.headers or {})
+    path = request.url.path[:200]
+    match exc.status_code:
+        case 404:
+            detail = f"There is nothing at {path}; /docs lists what there is."
+            return problem(404, "not-found", "There is nothing here", detail, headers=headers)
+        case 405:
+            taken = next((value for name, value in headers.items() if name.lower() == "allow"), "other methods")
+            detail = f"{path} does not take {request.method[:20]}; it takes {taken}."
+            return problem(405, "wrong-method", "This method is not taken here", detail, headers=headers)
+    return problem(exc.status_code, "http-error", str(exc.detail), str(exc.detail), headers=headers)
 
 
 def _field(location: Sequence[str | int]) -> str:

@@ -162,9 +162,13 @@ async def _start(stack: LocalStack, options: UpOptions, config: Path, terminal: 
 
 
 async def _stop(stack: LocalStack, terminal: Terminal) -> None:
+    if not stack.pids:
+        # Nothing came up; the reason is told as an error.
+        await stack.stop()
+        terminal.status("")
+        return
     began = time.monotonic()
-    if stack.pids:
-        terminal.status("stopping; what was accepted is kept")
+    terminal.status("stopping; what was accepted is kept")
     await stack.stop()
     terminal.status("")
     terminal.report("stopped", seconds=round(time.monotonic() - began, 1))

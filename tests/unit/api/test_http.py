@@ -186,15 +186,19 @@ async def test_an_unknown_mention_is_404(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "url", "status"), [("GET", "/v1/nothing", 404), ("POST", "/v1/mentions", 405)]
+    ("method", "url", "status", "detail"),
+    [
+        ("GET", "/v1/nothing", 404, "There is nothing at /v1/nothing; /docs lists what there is."),
+        ("POST", "/v1/mentions", 405, "/v1/mentions does not take POST; it takes GET."),
+    ],
 )
 async def test_other_errors_are_problems_too(
-    client: httpx.AsyncClient, method: str, url: str, status: int
+    client: httpx.AsyncClient, method: str, url: str, status: int, detail: str
 ) -> None:
     response = await client.request(method, url)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["status"] == status
+    assert response.json() | {"status": status, "detail": detail} == response.json()
 
 
 @pytest.mark.parametrize(
