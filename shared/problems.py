@@ -98,7 +98,7 @@ def _on_wrong_address(_handler: ExceptionHandler, request: Request, exc: HTTPExc
             detail = f"There is nothing at {path}; /docs lists what there is."
             return problem(404, "not-found", "There is nothing here", detail, headers=headers)
         case 405:
-            taken = next((value for name, value in headers.items() if name.lower() == "allow"), "other methods")
+            taken = headers.get("Allow") or headers.get("allow") or "other methods"
             detail = f"{path} does not take {request.method[:20]}; it takes {taken}."
             return problem(405, "wrong-method", "This method is not taken here", detail, headers=headers)
     return problem(exc.status_code, "http-error", str(exc.detail), str(exc.detail), headers=headers)
