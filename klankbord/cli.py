@@ -202,6 +202,14 @@ def settings() -> None:
     typer.echo(describe_settings(), nl=False)
 
 
+@app.command("metrics-catalogue")
+def metrics_catalogue() -> None:
+    """Print every Prometheus metric: name, kind, labels, and what it tells (docs/metrics.md)."""
+    from shared.metrics_catalogue import describe_metrics
+
+    typer.echo(describe_metrics(), nl=False)
+
+
 def main() -> None:
     """Run the command; errors that a person can mend are one line, not a stack trace."""
     try:

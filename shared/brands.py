@@ -132,6 +132,10 @@ class BrandBook(_Strict):
         ]
         return (*of_brands, *((None, feed) for feed in self.feeds))
 
+    def sources(self) -> tuple[str, ...]:
+        """Return the names of the sources that are configured."""
+        return tuple(dict.fromkeys(feed.source_name for _, feed in self.all_feeds()))
+
 
 def load_brands(path: Path) -> BrandBook:
     """Return the brand book in the TOML file at `path`; an empty one when there is no such file.

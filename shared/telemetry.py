@@ -1,7 +1,7 @@
-"""Logs, metrics and probes, the same in every service.
+"""Logs and probes, the same in every service. The metrics themselves stand in metrics_catalogue.py.
 
 Logs are structured (structlog), go to standard error and name their service; mentions' texts and secrets are
-never logged. Metrics stand here in one place; label values come from closed sets or from klankbord.toml.
+never logged.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,30 +23,11 @@ from starlette.routing import Route
 from structlog.typing import EventDict, Processor
 
 from shared.errors import ConfigError
+from shared.metrics_catalogue import Exporter, registry_of
 from shared.settings import Settings
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Answers what keeps a service from being ready: {check: reason}, empty when it is ready."""
-
-LATENCY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-ACCEPTED = Counter("klankbord_ingest_accepted_total", "Mentions acknowledged by Kafka.", ["via"])
-REJECTED = Counter("klankbord_ingest_rejected_total", "Mentions refused.", ["via", "reason"])
-PRODUCE_SECONDS = Histogram(
-    "klankbord_ingest_produce_seconds", "From send to Kafka's acknowledgement.", buckets=LATENCY_SECONDS
-)
-FEED_POLLS = Counter("klankbord_ingest_feed_polls_total", "Polls of feeds.", ["source", "outcome"])
-ENRICH_CONSUMED = Counter("klankbord_enrich_consumed_total", "Messages taken from mentions.raw.")
-ENRICH_PRODUCED = Counter("klankbord_enrich_produced_total", "Enriched mentions acknowledged by Kafka.")
-ENRICH_UNMATCHED = Counter("klankbord_enrich_unmatched_total", "Mentions that match no brand; dropped.")
-DEAD_LETTERS = Counter("klankbord_dead_letters_total", "Messages put aside.", ["service", "reason"])
-SINK_ROWS = Counter("klankbord_metrics_rows_total", "Mentions inserted into ClickHouse.")
-SINK_INSERT_SECONDS = Histogram(
-    "klankbord_metrics_insert_seconds", "Time of one insert.", buckets=LATENCY_SECONDS
-)
-SINK_RETRIES = Counter("klankbord_metrics_retries_total", "Inserts tried again after an outage.")
-API_REQUESTS = Counter("klankbord_api_requests_total", "Requests answered.", ["route", "status"])
-API_SECONDS = Histogram("klankbord_api_seconds", "Time to answer.", ["route"], buckets=LATENCY_SECONDS)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -97,13 +78,9 @@ def _named(service: str) -> Processor:
     return add_service
 
 
-async def always_ready() -> Mapping[str, str]:
-    """Be ready as soon as the process answers."""
-    return {}
-
-
-def probe_routes(ready: Readiness) -> list[Route]:
-    """Return /healthz (the process answers), /readyz (it can do its work) and /metrics."""
+def probe_routes(exporter: Exporter, ready: Readiness) -> list[Route]:
+    """Return /healthz (the process answers), /readyz (it can do its work) and /metrics of a service."""
+    registry = registry_of(exporter)
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -115,15 +92,15 @@ def probe_routes(ready: Readiness) -> list[Route]:
         return JSONResponse({"status": "not ready", "waiting_for": dict(waiting_for)}, status_code=503)
 
     async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 
 
 @asynccontextmanager
-async def serve_probes(host: str, port: int, ready: Readiness) -> AsyncIterator[None]:
+async def serve_probes(exporter: Exporter, host: str, port: int, ready: Readiness) -> AsyncIterator[None]:
     """Serve the probes on `host`:`port` while the body runs, for a service that has no HTTP of its own."""
-    app = Starlette(routes=probe_routes(ready))
+    app = Starlette(routes=probe_routes(exporter, ready))
     with listen(host, port) as listener:
         server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
         task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -5,7 +5,6 @@ It starts, and answers its probes, while ClickHouse is away; requests then get a
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,9 +22,11 @@ from services.api.routes import brands, mentions, timeseries, topics
 from services.api.routes.page import mount_page
 from shared.brands import load_brands
 from shared.clock import Clock, SystemClock
+from shared.http_metrics import HttpMetrics, RequestMetrics
+from shared.metrics_catalogue import API_IN_PROGRESS, API_REQUEST_SECONDS, API_REQUESTS, Exporter
 from shared.problems import install_problem_handlers
 from shared.settings import Settings
-from shared.telemetry import API_REQUESTS, API_SECONDS, QuietServer, probe_routes
+from shared.telemetry import QuietServer, probe_routes
 
 SHUTDOWN_SECONDS = 5
 DESCRIPTION = """What candidates say about an employer: #fails and questions, as honest time series.
@@ -55,30 +56,26 @@ def create_app(settings: Settings, store: Store, clock: Clock) -> FastAPI:
     install_problem_handlers(app)
     for module in (timeseries, mentions, topics, brands):
         app.include_router(module.router, responses={503: UNAVAILABLE})
-    app.router.routes.extend(probe_routes(store.ready))
+    app.router.routes.extend(probe_routes(Exporter.API, store.ready))
     mount_page(app, store, settings, clock)
-    app.add_middleware(Telemetry)
+    app.add_middleware(Headers)
+    app.add_middleware(
+        RequestMetrics, metrics=HttpMetrics(API_REQUESTS, API_REQUEST_SECONDS, API_IN_PROGRESS)
+    )
     return app
 
 
-class Telemetry:
-    """ASGI middleware: counts and times each request, and sets the headers that every answer has."""
+class Headers:
+    """ASGI middleware: sets the headers that every answer has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note how it went."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = 500
+        """Pass a request on, and complete the headers of its answer."""
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-content-type-options"] = "nosniff"
                 headers.setdefault("referrer-policy", "same-origin")
@@ -87,17 +84,7 @@ class Telemetry:
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            route = route_label(scope)
-            API_REQUESTS.labels(route, str(status)).inc()
-            API_SECONDS.labels(route).observe(time.perf_counter() - started)
-
-
-def route_label(scope: Scope) -> str:
-    """Return the template of the route that answered: a closed set, whatever was asked for."""
-    return getattr(scope.get("route"), "path", "other")
+        await self._app(scope, receive, send_with_headers)
 
 
 def run(settings: Settings) -> int:

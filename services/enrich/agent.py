@@ -6,6 +6,7 @@ visibly; nothing is finished before Kafka has acknowledged its output.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,8 +17,17 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from shared.dead_letters import DeadReason
-from shared.events import EnrichedMention, RawMention
-from shared.telemetry import DEAD_LETTERS, ENRICH_CONSUMED, ENRICH_PRODUCED, ENRICH_UNMATCHED
+from shared.events import EnrichedMention, Language, RawMention
+from shared.metrics_catalogue import (
+    BRAND_FAILS,
+    BRAND_MENTIONS,
+    BRAND_QUESTIONS,
+    DEAD_LETTERS,
+    ENRICH_CONSUMED,
+    ENRICH_PRODUCED,
+    ENRICH_UNMATCHED,
+    Bounded,
+)
 
 log = structlog.get_logger()
 
@@ -55,6 +65,22 @@ class BadRecord:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many mentions, #fails and questions a run had, by brand and language."""
+
+    mentions: Counter[tuple[str, Language]] = field(default_factory=Counter)
+    fails: Counter[tuple[str, Language]] = field(default_factory=Counter)
+    questions: Counter[tuple[str, Language]] = field(default_factory=Counter)
+
+    def add(self, mention: EnrichedMention) -> None:
+        """Count one mention."""
+        group = (mention.brand, mention.language)
+        self.mentions[group] += 1
+        self.fails[group] += mention.is_fail
+        self.questions[group] += mention.is_question
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a run of records: each is in exactly one of the three."""
@@ -62,6 +88,7 @@ class Outcome:
     enriched: list[Outgoing] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)
     unmatched: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     def verdicts(self, records: Sequence[ConsumerRecord]) -> list[bool]:
         """Return, for each of the records it came from, whether it is bad."""
@@ -93,6 +120,7 @@ def process(records: Sequence[ConsumerRecord], labeller: Labeller) -> Outcome:
     for (record, raw), enriched in zip(parsed, _label(parsed, labeller, outcome), strict=True):
         if enriched is not None:
             outcome.enriched.append(Outgoing(record.key or raw.key, enriched.model_dump_json().encode()))
+            outcome.tally.add(enriched)
     outcome.unmatched = len(records) - len(outcome.bad) - len(outcome.enriched)
     return outcome
 
@@ -143,15 +171,23 @@ async def write_until_done(
             await sleep(delay * random.uniform(0.8, 1.2))
             delay = min(delay * 2, longest)
         else:
-            count(outcome)
             return True
     return False
 
 
-def count(outcome: Outcome) -> None:
+def count(outcome: Outcome, brand_label: Bounded) -> None:
     """Add what became of a run to the metrics."""
     ENRICH_CONSUMED.inc(len(outcome.enriched) + len(outcome.bad) + outcome.unmatched)
     ENRICH_PRODUCED.inc(len(outcome.enriched))
     ENRICH_UNMATCHED.inc(outcome.unmatched)
     for bad in outcome.bad:
         DEAD_LETTERS.labels("enrich", bad.reason).inc()
+    tally = outcome.tally
+    counted = (
+        (BRAND_MENTIONS, tally.mentions),
+        (BRAND_FAILS, tally.fails),
+        (BRAND_QUESTIONS, tally.questions),
+    )
+    for metric, counts in counted:
+        for (brand, language), number in counts.items():
+            metric.labels(brand_label(brand), language).inc(number)

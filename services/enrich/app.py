@@ -12,7 +12,7 @@ import structlog
 import uvloop
 from faust.types import TP
 
-from services.enrich.agent import process, write_until_done
+from services.enrich.agent import Outcome, count, process, write_until_done
 from services.enrich.output import KafkaOutput
 from services.enrich.steps import Enricher
 from services.enrich.transport import BatchApp, PassThroughSchema, RecordRun
@@ -20,7 +20,9 @@ from shared.brands import load_brands
 from shared.clock import SystemClock
 from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
+from shared.lag import LagReporter
 from shared.liveness import StallDetector
+from shared.metrics_catalogue import ENRICH_BATCH_MESSAGES, ENRICH_BATCH_SECONDS, Bounded, Exporter
 from shared.settings import Settings
 from shared.telemetry import serve_probes
 from shared.topics import Topic
@@ -44,7 +46,7 @@ async def _serve(settings: Settings, group: str) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     worker = Worker(settings, group)
-    async with serve_probes(settings.host, settings.enrich_port, worker.waiting_for):
+    async with serve_probes(Exporter.ENRICH, settings.host, settings.enrich_port, worker.waiting_for):
         return await worker.run(stopping)
 
 
@@ -53,7 +55,10 @@ class Worker:
 
     def __init__(self, settings: Settings, group: str) -> None:
         self._settings = settings
-        self._enricher = Enricher(load_brands(settings.config_file))
+        book = load_brands(settings.config_file)
+        self._enricher = Enricher(book)
+        self._brand_label = Bounded(brand.name for brand in book.brands)
+        self._lag = LagReporter(settings, Exporter.ENRICH, Topic.RAW, group, self._held)
         self._output = KafkaOutput(partial(new_producer, settings))
         self._app = new_app(settings, group)
         self._guard = FloodGuard(
@@ -75,6 +80,7 @@ class Worker:
                 self._app.wait_until_stopped(),
                 stopping.wait(),
                 self._until_stalled(),
+                self._lag.run(),
                 self._flood.wait(),
             )
         ]
@@ -113,13 +119,16 @@ class Worker:
         """Return the partitions that this worker holds."""
         return set(self._app.batch_consumer.assignment())
 
+    def _held(self) -> list[int]:
+        return [tp.partition for tp in self.assignment()]
+
     async def _agent(self, stream: Any) -> None:
         consumer = self._app.batch_consumer
         async for event in stream.noack().events():
             run: RecordRun = event.value
             if not consumer.start_run(run):
                 continue
-            outcome = process(run.records, self._enricher)
+            outcome = self._label(run)
             reason = self._guard.reason_to_stop(outcome.verdicts(run.records))
             if reason is not None:
                 # Neither written nor finished: who looks into it finds these messages in their place.
@@ -127,7 +136,14 @@ class Worker:
                 self._flood.set()
                 return
             if await write_until_done(outcome, self._output, partial(consumer.is_stale, run)):
+                count(outcome, self._brand_label)
                 consumer.finish_run(run)
+
+    def _label(self, run: RecordRun) -> Outcome:
+        with ENRICH_BATCH_SECONDS.time():
+            outcome = process(run.records, self._enricher)
+        ENRICH_BATCH_MESSAGES.observe(len(run.records))
+        return outcome
 
 
 def new_app(settings: Settings, group: str) -> BatchApp:

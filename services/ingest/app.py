@@ -19,6 +19,7 @@ from services.ingest.publish import Publisher
 from shared.brands import BrandBook, load_brands
 from shared.clock import Clock, SystemClock
 from shared.errors import DependencyUnavailable
+from shared.metrics_catalogue import MAX_OTHER_SOURCES, Bounded
 from shared.settings import Settings
 from shared.telemetry import QuietServer, listen
 
@@ -43,7 +44,8 @@ def run(settings: Settings) -> int:
 async def _serve(settings: Settings, brand_book: BrandBook) -> int:
     clock = SystemClock()
     budget = Budget(settings.ingest_max_inflight_bytes)
-    publisher = Publisher(settings, clock, budget)
+    source_label = Bounded(brand_book.sources(), MAX_OTHER_SOURCES)
+    publisher = Publisher(settings, clock, budget, source_label=source_label)
     lifespan = _lifespan(settings, brand_book, publisher, clock)
     app = create_app(settings, publisher, clock, budget, lifespan)
     config = uvicorn.Config(

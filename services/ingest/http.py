@@ -23,9 +23,19 @@ from services.ingest.intake import VIA, Intake, MentionPublisher, Taken
 from services.ingest.sift import parse_array, sift_items, sift_lines, sift_object
 from shared.clock import Clock
 from shared.errors import DependencyUnavailable, InvalidMention
+from shared.http_metrics import HttpMetrics, RequestMetrics
+from shared.metrics_catalogue import (
+    INFLIGHT_BYTES,
+    INFLIGHT_LIMIT_BYTES,
+    INGEST_IN_PROGRESS,
+    INGEST_REQUEST_SECONDS,
+    INGEST_REQUESTS,
+    REJECTED,
+    Exporter,
+)
 from shared.problems import RETRY_AFTER_SECONDS, install_problem_handlers, problem
 from shared.settings import Settings
-from shared.telemetry import REJECTED, probe_routes
+from shared.telemetry import probe_routes
 
 JSON_TYPE = "application/json"
 LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
@@ -74,8 +84,13 @@ def create_app(
         responses=MENTIONS_RESPONSES,
         openapi_extra=MENTIONS_BODY,
     )
-    app.router.routes.extend(probe_routes(publisher.waiting_for))
+    app.router.routes.extend(probe_routes(Exporter.INGEST, publisher.waiting_for))
     with_mention_schema(app)
+    app.add_middleware(
+        RequestMetrics, metrics=HttpMetrics(INGEST_REQUESTS, INGEST_REQUEST_SECONDS, INGEST_IN_PROGRESS)
+    )
+    INFLIGHT_BYTES.set_function(lambda: budget.used)
+    INFLIGHT_LIMIT_BYTES.set(settings.ingest_max_inflight_bytes)
     return app
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from services.ingest.budget import Share
 from services.ingest.sift import Rejection, Sifted
 from shared.events import Mention
-from shared.telemetry import REJECTED
+from shared.metrics_catalogue import REJECTED
 
 VIA = "http"
 

@@ -5,6 +5,7 @@ meanwhile whoever publishes is told at once (DependencyUnavailable) instead of w
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,8 +20,15 @@ from shared.clock import Clock
 from shared.errors import DependencyUnavailable
 from shared.events import Mention, RawMention
 from shared.kafka import close_producer, new_producer
+from shared.metrics_catalogue import (
+    ACCEPTED,
+    MAX_OTHER_SOURCES,
+    PRODUCE_SECONDS,
+    SOURCE_ITEMS,
+    SOURCE_LAST_SUCCESS,
+    Bounded,
+)
 from shared.settings import Settings
-from shared.telemetry import ACCEPTED, PRODUCE_SECONDS
 from shared.topics import Topic
 
 CONNECT_SECONDS = 30.0
@@ -43,11 +51,13 @@ class Publisher:
         clock: Clock,
         budget: Budget,
         make_producer: Callable[[Settings], AIOKafkaProducer] = new_producer,
+        source_label: Bounded | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._budget = budget
         self._make_producer = make_producer
+        self._source_label = source_label or Bounded((), MAX_OTHER_SOURCES)
         self._timeout = settings.ingest_produce_timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._broken = asyncio.Event()
@@ -101,6 +111,14 @@ class Publisher:
         await self._deliver(producer, messages, size)
         PRODUCE_SECONDS.observe(self._clock.monotonic() - began)
         ACCEPTED.labels(via).inc(len(messages))
+        self._count_sources(mentions)
+
+    def _count_sources(self, mentions: Sequence[Mention]) -> None:
+        now = self._clock.now().timestamp()
+        for source, count in Counter(mention.source for mention in mentions).items():
+            label = self._source_label(source)
+            SOURCE_ITEMS.labels(label).inc(count)
+            SOURCE_LAST_SUCCESS.labels(label).set(now)
 
     async def _deliver(
         self, producer: AIOKafkaProducer, messages: Sequence[tuple[bytes, bytes]], size: int

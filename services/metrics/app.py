@@ -2,18 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 import uvloop
 from clickhouse_connect.driver.client import Client
 
 from services.metrics.migrate import pending
-from services.metrics.sink import Sink
+from services.metrics.sink import GROUP_ID, Sink
 from shared.clickhouse import connect
 from shared.errors import DependencyUnavailable
+from shared.lag import LagReporter
+from shared.metrics_catalogue import Exporter
 from shared.settings import Settings
 from shared.telemetry import serve_probes
+from shared.topics import Topic
 
 log = structlog.get_logger()
 CHECK_SECONDS = 1.0
@@ -52,9 +57,22 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    async with serve_probes(settings.host, settings.metrics_port, ready):
+    async with serve_probes(Exporter.METRICS, settings.host, settings.metrics_port, ready):
         await _wait_for_store(check, stop)
-        await sink.run()
+        lag = LagReporter(settings, Exporter.METRICS, Topic.ENRICHED, GROUP_ID, sink.held)
+        async with _beside(lag.run()):
+            await sink.run()
+
+
+@asynccontextmanager
+async def _beside(job: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `job` while the body runs."""
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _wait_for_store(check: StoreCheck, stop: asyncio.Event) -> None:

@@ -25,8 +25,16 @@ from shared.clock import Clock, SystemClock
 from shared.dead_letters import bury
 from shared.errors import DependencyUnavailable
 from shared.kafka import new_consumer, new_producer
+from shared.metrics_catalogue import (
+    DEAD_LETTERS,
+    END_TO_END,
+    SINK_BATCH_ROWS,
+    SINK_INSERT_SECONDS,
+    SINK_LAST_COMMIT,
+    SINK_RETRIES,
+    SINK_ROWS,
+)
 from shared.settings import Settings
-from shared.telemetry import DEAD_LETTERS, SINK_INSERT_SECONDS, SINK_RETRIES, SINK_ROWS
 from shared.topics import Topic
 
 log = structlog.get_logger()
@@ -74,6 +82,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         # What is stored but not yet recounted, and what is then to be committed.
         self._hours: set[Hour] = set()
         self._offsets: dict[TopicPartition, int] = {}
+        # When ingest took the oldest mention that is stored and not yet recounted; microseconds since 1970.
+        self._oldest: int | None = None
         # One batch or recount at a time: a rebalance finds it either done or not begun.
         self._at_work = asyncio.Lock()
         # Counts rebalances, so that work begun before one is not committed after it.
@@ -162,6 +172,12 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         except TimeoutError:
             log.warning("stopped_before_done", then="it is read again at the next start")
 
+    def held(self) -> list[int]:
+        """Return the partitions that this worker holds."""
+        if self._consumer is None:
+            return []
+        return sorted(partition.partition for partition in self._consumer.assignment())
+
     # --- rebalances
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -199,16 +215,29 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         if written is None:
             return
         self._hours |= written.hours
+        self._note_oldest(events)
         log.debug("batch_stored", events=len(events), rows=written.rows, stale=written.stale)
         await self._bury(written.refused)
         if assignment == self._assignment:
             self._offsets |= next_offsets(records)
+
+    def _note_oldest(self, events: Sequence[Event]) -> None:
+        received = [event.position.version for event in events]
+        if received:
+            self._oldest = min([*received, self._oldest] if self._oldest is not None else received)
+
+    def _observe_delay(self) -> None:
+        """Note how long the slowest of the mentions that can be queried now was on its way."""
+        if self._oldest is not None:
+            END_TO_END.observe(max(self._clock.now().timestamp() - self._oldest / 1e6, 0))
+            self._oldest = None
 
     def _write(self, events: list[Event], store: Store) -> Written:
         started = self._clock.monotonic()
         written = write(events, store)
         SINK_INSERT_SECONDS.observe(self._clock.monotonic() - started)
         SINK_ROWS.inc(written.rows)
+        SINK_BATCH_ROWS.observe(written.rows)
         return written
 
     async def _settle(self) -> None:
@@ -221,6 +250,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             now = self._clock.monotonic()
             self._pace.took(now - started, now)
             self._hours -= hours
+            self._observe_delay()
         if offsets and assignment == self._assignment:
             await self._commit(offsets)
 
@@ -229,6 +259,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             await self._consumer.commit(dict(offsets))
         except (CommitFailedError, IllegalStateError) as error:
             log.info("commit_refused_after_rebalance", reason=str(error))
+        else:
+            SINK_LAST_COMMIT.set(self._clock.now().timestamp())
         for partition, offset in offsets.items():
             if self._offsets.get(partition) == offset:
                 del self._offsets[partition]

@@ -6,6 +6,7 @@ import pytest
 from typer.main import get_command
 
 from klankbord.cli import app
+from shared.metrics_catalogue import describe_metrics
 from shared.settings import describe_settings
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,12 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 def test_settings_page_is_what_the_command_prints() -> None:
     printed = describe_settings()
     assert (ROOT / "docs/settings.md").read_text() == printed, "run: klankbord settings > docs/settings.md"
+
+
+def test_metrics_page_is_what_the_command_prints() -> None:
+    printed = describe_metrics()
+    run = "run: klankbord metrics-catalogue > docs/metrics.md"
+    assert (ROOT / "docs/metrics.md").read_text() == printed, run
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -27,7 +27,7 @@ from shared.brands import Feed
 from shared.clock import Clock
 from shared.errors import DependencyUnavailable, InvalidMention
 from shared.events import EARLIEST, FUTURE_TOLERANCE, Mention, parse_mention
-from shared.telemetry import FEED_POLLS, REJECTED
+from shared.metrics_catalogue import FEED_POLLS, REJECTED, SOURCE_ERRORS, SOURCE_LAST_SUCCESS
 
 VIA = "feed"
 MAX_SEEN = 2_000
@@ -218,13 +218,20 @@ class FeedPoller:
         while True:
             async with self._slots:
                 poll = await self.poll(watched)
-            FEED_POLLS.labels(watched.feed.source_name, poll.outcome).inc()
+            self._count(watched.feed.source_name, poll.outcome)
             if poll.outcome is PollOutcome.GONE:
                 hint = "the server says it is gone for good; take it out of klankbord.toml"
                 log.warning("feed_stopped", url=watched.feed.url, hint=hint)
                 return
             failures = 0 if poll.outcome in HEALTHY else failures + 1
             await self.sleep(self._wait(watched.feed, failures, poll.retry_after))
+
+    def _count(self, source: str, outcome: PollOutcome) -> None:
+        FEED_POLLS.labels(source, outcome).inc()
+        if outcome in HEALTHY:
+            SOURCE_LAST_SUCCESS.labels(source).set(self.clock.now().timestamp())
+        else:
+            SOURCE_ERRORS.labels(source, outcome).inc()
 
     async def poll(self, watched: Watched) -> Poll:
         """Fetch one feed once, and publish what is new. An outage or a wrong document is an outcome."""
@@ -269,6 +276,7 @@ class FeedPoller:
             await self.checkpoints.put(watched.key, after.model_dump(mode="json"))
         for entry, error in found.rejected:
             REJECTED.labels(VIA, error.code).inc()
+            SOURCE_ERRORS.labels(watched.feed.source_name, error.code).inc()
             log.warning(
                 "feed_entry_rejected",
                 url=watched.feed.url,

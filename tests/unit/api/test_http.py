@@ -8,14 +8,15 @@ from uuid import UUID
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
 
 from services.api.app import create_app
 from services.api.queries import MAX_WAITING, TABLES, Query, Store
 from shared.brands import parse_brands
 from shared.clock import ManualClock
 from shared.errors import DependencyUnavailable
+from shared.metrics_catalogue import API_REQUESTS
 from shared.settings import Settings
+from tests.unit.metric_values import value_of
 
 NOW = datetime(2026, 3, 29, 12, tzinfo=UTC)
 BRANDS = parse_brands('[[brands]]\nname = "Zonneveld Zorg"\n[[brands]]\nname = "acme"')
@@ -243,11 +244,6 @@ async def test_every_answer_has_the_safe_headers(client: httpx.AsyncClient) -> N
         assert "access-control-allow-origin" not in headers
 
 
-def requests_counted(route: str, status: str) -> float:
-    labels = {"route": route, "status": status}
-    return REGISTRY.get_sample_value("klankbord_api_requests_total", labels) or 0
-
-
 async def test_requests_are_counted_by_route_never_by_address(client: httpx.AsyncClient) -> None:
     expected = {
         ("/v1/mentions/{id}", "404"): f"/v1/mentions/{UUID(int=9)}",
@@ -255,10 +251,13 @@ async def test_requests_are_counted_by_route_never_by_address(client: httpx.Asyn
         ("other", "404"): "/wp-login.php",
     }
     for (route, status), url in expected.items():
-        before = requests_counted(route, status)
+        before = value_of(API_REQUESTS, route, status)
         await client.get(url)
-        assert requests_counted(route, status) == before + 1
-    assert "wp-login" not in (await client.get("/metrics")).text
+        assert value_of(API_REQUESTS, route, status) == before + 1
+    metrics = (await client.get("/metrics")).text
+    assert "wp-login" not in metrics
+    assert 'klankbord_api_request_seconds_count{route="/v1/mentions/{id}"}' in metrics
+    assert "klankbord_api_requests_in_progress 1.0" in metrics
 
 
 async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaConnectionError
 
-from services.enrich.agent import MAX_EVENT_BYTES, Outcome, process, write_until_done
+from services.enrich.agent import MAX_EVENT_BYTES, Outcome, count, process, write_until_done
 from shared.dead_letters import DeadReason
 from shared.events import (
     EnrichedMention,
@@ -17,6 +17,8 @@ from shared.events import (
     Stage,
     parse_mention,
 )
+from shared.metrics_catalogue import BRAND_FAILS, BRAND_MENTIONS, Bounded
+from tests.unit.metric_values import value_of
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -55,6 +57,10 @@ class FakeLabeller:
 
     def enrich_batch(self, raws: Sequence[RawMention]) -> list[EnrichedMention | None]:
         return [self.enrich(raw) for raw in raws]
+
+
+LABELLED = FakeLabeller().enrich(RawMention.model_validate_json(raw("c")))
+assert LABELLED is not None
 
 
 def texts(outcome: Outcome) -> list[str]:
@@ -127,3 +133,17 @@ async def test_nothing_is_written_for_a_partition_that_was_taken_away() -> None:
     output = FlakyOutput(0)
     assert not await write_until_done(Outcome(), output, lambda: True)
     assert output.written == []
+
+
+def test_mentions_are_counted_by_brand_and_language_once_a_run() -> None:
+    before = value_of(BRAND_MENTIONS, "Acme", "nl"), value_of(BRAND_MENTIONS, "other", "nl")
+    fails = value_of(BRAND_FAILS, "Acme", "nl")
+    outcome = process([record(raw("a"), offset=0), record(raw("b"), offset=1)], FakeLabeller())
+    outcome.tally.add(LABELLED.model_copy(update={"is_fail": True}))
+    outcome.tally.add(LABELLED.model_copy(update={"brand": "Not in klankbord.toml"}))
+
+    count(outcome, Bounded(["Acme"]))
+
+    assert value_of(BRAND_MENTIONS, "Acme", "nl") == before[0] + 3
+    assert value_of(BRAND_MENTIONS, "other", "nl") == before[1] + 1
+    assert value_of(BRAND_FAILS, "Acme", "nl") == fails + 1

@@ -20,7 +20,9 @@ from services.ingest.publish import Publisher
 from shared.clock import ManualClock
 from shared.errors import DependencyUnavailable
 from shared.events import Mention, RawMention, parse_mention
+from shared.metrics_catalogue import SOURCE_ITEMS, SOURCE_LAST_SUCCESS, Bounded
 from shared.settings import Settings
+from tests.unit.metric_values import value_of
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEADLINE = 5.0
@@ -260,3 +262,18 @@ async def test_stop_does_not_wait_for_ever(
         await publisher.stop()
     with pytest.raises(DependencyUnavailable, match="not connected"):
         await publisher.publish(mentions(1), "http")
+
+
+async def test_acknowledged_mentions_are_counted_by_source(kafka: Kafka, budget: Budget) -> None:
+    label = Bounded(["jobboard"])
+    publisher = Publisher(Settings(), ManualClock(NOW), budget, kafka.new_producer, label)
+    await publisher.start()
+    await until(lambda: publisher._producer is not None)
+    before = value_of(SOURCE_ITEMS, "jobboard"), value_of(SOURCE_ITEMS, "other")
+
+    await publisher.publish(mentions(2, source="jobboard") + mentions(1, source="unheard of"), "http")
+    await publisher.stop()
+
+    assert value_of(SOURCE_ITEMS, "jobboard") == before[0] + 2
+    assert value_of(SOURCE_ITEMS, "other") == before[1] + 1
+    assert value_of(SOURCE_LAST_SUCCESS, "jobboard") == NOW.timestamp()

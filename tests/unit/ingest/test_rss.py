@@ -25,7 +25,8 @@ from shared.brands import Feed
 from shared.clock import ManualClock
 from shared.errors import DependencyUnavailable
 from shared.events import Mention
-from shared.telemetry import FEED_POLLS, REJECTED
+from shared.metrics_catalogue import FEED_POLLS, REJECTED, SOURCE_ERRORS, SOURCE_LAST_SUCCESS
+from tests.unit.metric_values import value_of
 
 NOW = datetime(2026, 3, 29, 10, 0, tzinfo=UTC)
 URL = "https://blog.example/feed"
@@ -124,10 +125,6 @@ def ok(*items: str, **headers: str) -> Fetched:
     body = f"<rss version='2.0'><channel><language>nl</language>{''.join(items)}</channel></rss>"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Fetched(200, MappingProxyType({"content-type": "application/rss+xml", **named}), body.encode())
-
-
-def metric(counter: Any, *labels: str) -> float:
-    return float(counter.labels(*labels)._value.get())
 
 
 async def test_an_entry_becomes_a_mention(world: World) -> None:
@@ -268,14 +265,16 @@ async def test_a_checkpoint_that_cannot_be_read_is_begun_anew(world: World) -> N
 
 
 async def test_an_entry_that_breaks_a_rule_is_counted_once_and_blocks_nothing(world: World) -> None:
-    before = metric(REJECTED, "feed", "invalid")
+    before = value_of(REJECTED, "feed", "invalid")
+    errors_before = value_of(SOURCE_ERRORS, "blog.example", "invalid")
     world.serve(item("1", ""), item("2", "twee"))
 
     await world.poll()
     await world.poll()
 
     assert world.publisher.take() == ["twee"]
-    assert metric(REJECTED, "feed", "invalid") == before + 1
+    assert value_of(REJECTED, "feed", "invalid") == before + 1
+    assert value_of(SOURCE_ERRORS, "blog.example", "invalid") == errors_before + 1
 
     world.serve(item("1", "toch tekst"), item("2", "twee"))
     await world.poll()
@@ -329,19 +328,22 @@ async def test_failures_are_waited_out_longer_and_longer_until_one_goes_well(wor
     with pytest.raises(asyncio.CancelledError):
         await world.poller(jitter=0.5).watch(FEED)
     assert world.slept == [pytest.approx(300)]
+    assert value_of(SOURCE_LAST_SUCCESS, "blog.example") == world.clock.now().timestamp()
 
 
 async def test_a_feed_that_is_gone_is_polled_no_more_and_run_goes_on(world: World) -> None:
     world.server.answer = Fetched(410)
-    before = metric(FEED_POLLS, "blog.example", "gone")
+    before = value_of(FEED_POLLS, "blog.example", "gone")
+    errors_before = value_of(SOURCE_ERRORS, "blog.example", "gone")
 
     running = asyncio.create_task(world.poller().run())
     async with asyncio.timeout(5):
-        while metric(FEED_POLLS, "blog.example", "gone") == before:
+        while value_of(FEED_POLLS, "blog.example", "gone") == before:
             await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)
 
+    assert value_of(SOURCE_ERRORS, "blog.example", "gone") == errors_before + 1
     assert len(world.server.asked) == 1
     assert not running.done()
     running.cancel()
