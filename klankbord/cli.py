@@ -163,12 +163,21 @@ def serve(service: Annotated[Service, typer.Argument(help="Which service.")]) ->
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Make replicated, sharded tables on this ClickHouse cluster."),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Apply all of it again: for servers that joined the cluster since."),
+    ] = False,
+) -> None:
     """Bring ClickHouse's tables up to date. Safe to run at any time, also twice."""
     from services.metrics.migrate import migrate as apply
     from shared.settings import load_settings
 
-    for line in apply(load_settings()):
+    for line in apply(load_settings(), cluster=cluster, again=again):
         typer.echo(line)
 
 

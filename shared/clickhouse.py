@@ -1,7 +1,9 @@
 """ClickHouse clients. Synchronous inserts, errors told apart: an outage is waited out, a refusal is not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -12,11 +14,41 @@ from shared.errors import ConfigError, DependencyUnavailable
 from shared.settings import Settings
 
 # ClickHouse 26 inserts asynchronously unless told otherwise; an acknowledged insert must be durable.
-CLIENT_SETTINGS = {"async_insert": 0, "wait_for_async_insert": 1, "date_time_output_format": "iso"}
+CLIENT_SETTINGS = {
+    "async_insert": 0,
+    "wait_for_async_insert": 1,
+    "date_time_output_format": "iso",
+    # On a cluster: the rows that a subquery finds on all shards are what the query looks for on each.
+    "distributed_product_mode": "global",
+}
+
+# What makes a cluster answer a writer like one server does (docs/decisions/0008-clickhouse-cluster.md). They
+# change nothing on one server.
+WRITER_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        # An insert is acknowledged by the shards, not by the disk of the server that passes it on, ...
+        "distributed_foreground_insert": 1,
+        # ... by most replicas of a shard, ...
+        "insert_quorum": "auto",
+        # ... and whoever reads next reads it, from whichever replica. That asks for one insert at a time.
+        "insert_quorum_parallel": 0,
+        "select_sequential_consistency": 1,
+        # INSERT … SELECT adds up over all shards, where this would add up each by itself.
+        "parallel_distributed_insert_select": 0,
+    }
+)
 
 
-def connect(settings: Settings, *, database: str | None = None, timeout: float = 30) -> Client:
+def connect(
+    settings: Settings,
+    *,
+    database: str | None = None,
+    timeout: float = 30,
+    more_settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Client:
     """Return a client for `database` (the configured one when None).
+
+    `more_settings` are ClickHouse's, on top of CLIENT_SETTINGS.
 
     Raises DependencyUnavailable while the server does not answer, ConfigError on a wrong address.
     """
@@ -33,7 +65,7 @@ def connect(settings: Settings, *, database: str | None = None, timeout: float =
             username=settings.clickhouse_user,
             password=settings.clickhouse_password.get_secret_value(),
             database=settings.clickhouse_database if database is None else database,
-            settings=CLIENT_SETTINGS,
+            settings={**CLIENT_SETTINGS, **more_settings},
             connect_timeout=5,
             send_receive_timeout=timeout,
             # One client serves many threads; sessions would make them wait for each other.

@@ -155,7 +155,7 @@ class Store:
     def _read(self, query: Query) -> Sequence[Row]:
         try:
             with outages():
-                result = self._connected().query(query.sql, query.values, tz_mode="aware")
+                result = self._connected().query(query.sql, query.values, QUERY_SETTINGS, tz_mode="aware")
                 return list(result.named_results())
         except DatabaseError as error:
             if any(code in str(error).lower() for code in _UNKNOWN_TABLE_OR_DATABASE):

@@ -2,7 +2,8 @@
 
 A file is `NNNN_name.sql`; its statements end with a semicolon at the end of a line. Each can be done twice
 (IF NOT EXISTS), because ClickHouse has no transaction around them: after a crash, or when two run at the same
-time, a file may be applied again.
+time, a file may be applied again. On a cluster the same files are applied as services/metrics/cluster.py
+writes them.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from services.metrics.cluster import for_cluster, on_cluster, on_every_server
 from shared.clickhouse import connect, outages
 from shared.errors import ConfigError
 from shared.settings import Settings
@@ -22,6 +24,8 @@ DIRECTORY = Path(__file__).parent / "migrations"
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql", re.ASCII)
 _COMMENT_LINE = re.compile(r"^\s*--.*$", re.MULTILINE)
 _UNKNOWN_TABLE, _UNKNOWN_DATABASE = 60, 81
+CLUSTER_TIMEOUT_SECONDS = 300
+"""A statement on a cluster ends when every server has done it."""
 
 _APPLIED_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -91,22 +95,28 @@ def to_apply(migrations: Sequence[Migration], applied: dict[int, str]) -> list[M
     return [migration for migration in migrations if migration.version not in applied]
 
 
-def migrate(settings: Settings, directory: Path = DIRECTORY) -> list[str]:
+def migrate(
+    settings: Settings, directory: Path = DIRECTORY, *, cluster: str | None = None, again: bool = False
+) -> list[str]:
     """Create the database where it is absent and apply what is new; return lines to show.
 
-    Raises DependencyUnavailable when ClickHouse does not answer, ConfigError as `load` and `to_apply` do.
+    With `cluster`, on every server of that cluster; `again` applies what was applied before, too, which gives
+    servers that joined since their tables.
+
+    Raises DependencyUnavailable when ClickHouse does not answer, ConfigError as `load`, `to_apply` and
+    `for_cluster` do, and when the tables were made the other way.
     """
     migrations = load(directory)
+    # Rendered before anything is done: a migration that cannot be is found out first.
+    statements = {migration.label: _statements(migration, cluster) for migration in migrations}
     with outages():
-        _create_database(settings)
-        client = connect(settings)
-        try:
-            client.command(_APPLIED_TABLE)
-            new = to_apply(migrations, _applied(client))
+        _create_database(settings, cluster)
+        with connect(settings, timeout=CLUSTER_TIMEOUT_SECONDS) as client:
+            refuse_other_shape(_engine_of_applied(client), cluster)
+            client.command(on_every_server(_APPLIED_TABLE, cluster) if cluster else _APPLIED_TABLE)
+            new = to_apply(migrations, {} if again else _applied(client))
             for migration in new:
-                _apply(client, migration)
-        finally:
-            client.close()
+                _apply(client, migration, statements[migration.label])
     return [f"applied {migration.label}" for migration in new] or [
         f"the tables are up to date ({len(migrations)} migrations)"
     ]
@@ -127,15 +137,39 @@ def pending(client: Client) -> list[str]:
     return [migration.label for migration in to_apply(load(), applied)]
 
 
-def _create_database(settings: Settings) -> None:
-    client = connect(settings, database="default")
-    try:
+def refuse_other_shape(engine: str | None, cluster: str | None) -> None:
+    """Raise ConfigError when the tables, as `engine` of schema_migrations tells, were made the other way.
+
+    CREATE TABLE IF NOT EXISTS would leave them as they are, and the figures would be wrong.
+    """
+    if engine is not None and engine.startswith("Replicated") != (cluster is not None):
+        made, wanted = ("a cluster", "with") if cluster is None else ("one server", "without")
+        raise ConfigError(
+            f"the tables of this database were made for {made}: run klankbord migrate {wanted} --cluster, "
+            "or name another database in KLANKBORD_CLICKHOUSE_DATABASE and replay Kafka into it"
+        )
+
+
+def _statements(migration: Migration, cluster: str | None) -> list[str]:
+    if cluster is None:
+        return migration.statements()
+    return [one for statement in migration.statements() for one in for_cluster(statement, cluster)]
+
+
+def _create_database(settings: Settings, cluster: str | None) -> None:
+    clause = f" {on_cluster(cluster)}" if cluster else ""
+    with connect(settings, database="default", timeout=CLUSTER_TIMEOUT_SECONDS) as client:
         client.command(
-            "CREATE DATABASE IF NOT EXISTS {name:Identifier}",
+            f"CREATE DATABASE IF NOT EXISTS {{name:Identifier}}{clause}",
             parameters={"name": settings.clickhouse_database},
         )
-    finally:
-        client.close()
+
+
+def _engine_of_applied(client: Client) -> str | None:
+    rows = client.query(
+        "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'schema_migrations'"
+    ).result_rows
+    return rows[0][0] if rows else None
 
 
 def _applied(client: Client) -> dict[int, str]:
@@ -143,8 +177,8 @@ def _applied(client: Client) -> dict[int, str]:
     return {row[0]: row[1] for row in rows}
 
 
-def _apply(client: Client, migration: Migration) -> None:
-    for statement in migration.statements():
+def _apply(client: Client, migration: Migration, statements: Sequence[str]) -> None:
+    for statement in statements:
         client.command(statement)
     client.insert(
         "schema_migrations",

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from services.metrics.positions import Hour
 from services.metrics.rows import COLUMNS, Position, Row, columns
 from services.metrics.writer import RowsRefused
-from shared.clickhouse import connect, outages
+from shared.clickhouse import WRITER_SETTINGS, connect, outages
 from shared.errors import DependencyUnavailable
 from shared.settings import Settings
 
@@ -97,7 +97,7 @@ class ClickHouseStore:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Return a store with a client of its own; raises as shared.clickhouse.connect does."""
-        return cls(connect(settings))
+        return cls(connect(settings, more_settings=WRITER_SETTINGS))
 
     def close(self) -> None:
         """Close the client."""
