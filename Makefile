@@ -47,8 +47,13 @@ bench: install  ## how fast the parts are on this machine
 	@$(BIN)/python -m bench $(ARGS)
 
 # --no-emit-index-url: a lock file names no registry's host.
-lock: ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --extra local --group dev --generate-hashes --no-emit-index-url --no-header pyproject.toml --output-file requirements.lock
+LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+# The image's two have the versions that are tested, so the first lock constrains them.
+lock: ## write the lock files anew from pyproject.toml: all, what a container runs, what builds its wheel
+	$(LOCK) --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --constraints requirements.lock pyproject.toml --output-file requirements-runtime.lock
+	$(LOCK) --constraints requirements.lock --group build --output-file requirements-build.lock
 
 clean:  ## remove what was installed and built (not your data)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -163,6 +163,28 @@ def serve(service: Annotated[Service, typer.Argument(help="Which service.")]) ->
 
 
 @app.command()
+def health(
+    service: Annotated[
+        Service | None, typer.Argument(help="Which service. [default: whichever runs here]")
+    ] = None,
+    ready: Annotated[
+        bool,
+        typer.Option("--ready", help="Also ask whether it can do its work, not only whether it answers."),
+    ] = False,
+) -> None:
+    """Ask the services on this machine how they are; the exit code is 0 when all is well."""
+    from klankbord.health import probe, verdict
+    from shared.settings import load_settings
+
+    settings = load_settings()
+    path = "/readyz" if ready else "/healthz"
+    healths = [probe(name.value, settings, path) for name in ([service] if service else Service)]
+    for one in healths:
+        typer.echo(f"{one.service}: {one.detail}")
+    raise typer.Exit(0 if verdict(healths, service) else 1)
+
+
+@app.command()
 def migrate(
     cluster: Annotated[
         str | None,
