@@ -36,7 +36,7 @@ class StoreCheck:
         try:
             if self._client is None:
                 # A database that is not there yet would refuse the connection itself.
-                self._client = connect(self._settings, database="default", timeout=5)
+                self._client = connect(self._settings, database="", timeout=5)
                 self._client.database = self._settings.clickhouse_database
             missing = pending(self._client)
         except DependencyUnavailable as error:

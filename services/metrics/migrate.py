@@ -158,7 +158,7 @@ def _statements(migration: Migration, cluster: str | None) -> list[str]:
 
 def _create_database(settings: Settings, cluster: str | None) -> None:
     clause = f" {on_cluster(cluster)}" if cluster else ""
-    with connect(settings, database="default", timeout=CLUSTER_TIMEOUT_SECONDS) as client:
+    with connect(settings, database="", timeout=CLUSTER_TIMEOUT_SECONDS) as client:
         client.command(
             f"CREATE DATABASE IF NOT EXISTS {{name:Identifier}}{clause}",
             parameters={"name": settings.clickhouse_database},

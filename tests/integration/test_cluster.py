@@ -4,20 +4,14 @@ The engine runs without Keeper, so the statements are tried less what needs one:
 Everything else is real: Distributed tables over local ones, and the sink's and the API's own SQL on them.
 """
 
-import os
 import re
-import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from deploy.local.kafka import accepts_connections
-from deploy.local.ports import any_free
-from deploy.local.processes import ChildProcess, Command
 from services.api.buckets import Interval
 from services.api.queries import Store
 from services.api.selection import Filters, Metric
@@ -28,11 +22,10 @@ from services.metrics.writer import write
 from shared.brands import BrandBook
 from shared.clickhouse import connect
 from shared.settings import Settings
-from tests.conftest import report
+from tests.integration.clickhouse_process import configured_clickhouse
 from tests.unit.metrics.events import PUBLISHED, event, message
 
 pytestmark = pytest.mark.io
-ROOT = Path(__file__).parents[2]
 CONFIG = """<clickhouse>
     <tcp_port>9000</tcp_port>
     <remote_servers><kb><shard><replica>
@@ -48,20 +41,8 @@ STATEMENTS = [
 
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
-    directory = tmp_path_factory.mktemp("cluster")
-    (directory / "config.xml").write_text(CONFIG)
-    port = any_free("127.0.0.1")
-    module = "tests.integration.clickhouse_cluster_process"
-    argv = (sys.executable, "-m", module, "--path", str(directory / "data"), "--port", str(port))
-    environment = {**os.environ, "CLICKHOUSE_CONFIG_FILE": str(directory / "config.xml")}
-    command = Command("clickhouse", argv, environment, ROOT, directory / "clickhouse.log")
-    child = ChildProcess(command, report, lambda: accepts_connections(port))
-    try:
-        await child.start()
-        await child.wait_until_ready(30)
-        yield Settings(clickhouse_url=f"http://127.0.0.1:{port}")
-    finally:
-        await child.stop(10)
+    async with configured_clickhouse(tmp_path_factory.mktemp("cluster"), CONFIG) as settings:
+        yield settings
 
 
 @pytest.fixture
