@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from klankbord.cli import app
-from shared.telemetry import Readiness, always_ready, serve_probes
+from shared.metrics_catalogue import Exporter
+from shared.telemetry import Readiness, serve_probes
 
 pytestmark = pytest.mark.io
 SERVICES = ("ingest", "enrich", "metrics", "api")
@@ -25,9 +26,13 @@ def ports(monkeypatch: pytest.MonkeyPatch, unused_tcp_port_factory: pytest.Fixtu
     return ports
 
 
+async def waits_for_nothing() -> Mapping[str, str]:
+    return {}
+
+
 @asynccontextmanager
-async def running(port: int, ready: Readiness = always_ready) -> AsyncIterator[None]:
-    async with serve_probes("127.0.0.1", port, ready):
+async def running(port: int, ready: Readiness = waits_for_nothing) -> AsyncIterator[None]:
+    async with serve_probes(Exporter.ENRICH, "127.0.0.1", port, ready):
         yield
 
 
