@@ -1,7 +1,7 @@
 """The event on the topic `spikes`: something that is said about an employer far more often than usual.
 
-Raised once when it begins, and once more (same id, `ended_at` set) when it is over. Texts stay in the store;
-the event names its examples by id and address.
+Raised when it begins, again (same id) when it becomes more severe, and once more (`ended_at` set) when it is
+over. Who reads it keeps the last by id. Of its examples it holds the beginning of the text, for who is alerted.
 """
 
 from datetime import datetime
@@ -16,6 +16,7 @@ from shared.events import Stage
 SCHEMA_VERSION = 1
 MAX_EXAMPLES = 3
 MAX_TOPICS = 3
+MAX_EXCERPT = 160
 
 
 class SpikeKind(StrEnum):
@@ -48,6 +49,7 @@ class Example(BaseModel):
 
     id: UUID
     url: str | None = None
+    excerpt: Annotated[str, Field(max_length=MAX_EXCERPT)] = ""
 
 
 class Spike(BaseModel):
@@ -68,7 +70,8 @@ class Spike(BaseModel):
     stage: Stage | None = Field(None, description="Where in the journey; null when not in one stage.")
     topics: Annotated[tuple[str, ...], Field(max_length=MAX_TOPICS)] = ()
     observed: int = Field(ge=0, description="How many there were in the window.")
-    expected: float = Field(ge=0, description="How many are usual there.")
+    expected: float = Field(ge=0, description="How many different people are usual there.")
+    expected_high: float = Field(0.0, ge=0, description="Up to how many are usual in 99 of 100 such windows.")
     distinct_authors: int = Field(ge=0, description="By how many different people.")
     p_value: float = Field(ge=0, le=1, description="How likely so many are by chance, in one such window.")
     q_value: float = Field(
@@ -82,8 +85,8 @@ class Spike(BaseModel):
 
     @property
     def ratio(self) -> float:
-        """How many times the expected number was observed."""
-        return self.observed / max(self.expected, 1.0 / 24)
+        """How many times the expected number of people it was."""
+        return self.distinct_authors / max(self.expected, 1.0 / 24)
 
     @property
     def state(self) -> SpikeState:

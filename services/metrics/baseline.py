@@ -1,7 +1,7 @@
 """What is usual for a brand: how many different people complain, by hour of the week. Pure.
 
-Employers have few complaints, so a slot of the week (Monday 9:00, say) has a handful in eight weeks at best. What
-is usual there is therefore estimated in steps, each leaning on the one before as long as it has little to
+Employers have few complaints, so a slot of the week (Monday 9:00, say) has a handful in eight weeks at best.
+What is usual there is therefore estimated in steps, each leaning on the one before as long as it has little to
 go by: how often this series counts at all, how busy the brand's week is at that hour, and what was seen in
 the very slot. How unsure that leaves us widens the distribution that a count is compared with.
 """
@@ -84,12 +84,18 @@ class Expectation:
         size = 1 / self.dispersion
         return np.asarray(nbinom.cdf(counts, size, size / (size + self.mean)))
 
+    def usual_at_most(self, series: int) -> float:
+        """Return up to how many one series has in 99 of 100 such windows."""
+        size = 1 / self.dispersion[series]
+        return float(nbinom.ppf(0.99, size, size / (size + self.mean[series])))
+
 
 @dataclass(frozen=True)
 class Baseline:
     """What is usual for a brand.
 
-    `rates`: complainants an hour by series, source and slot; `certainty`: how many each series' level rests on;
+    `rates`: complainants an hour by series, source and slot.
+    `certainty`: how many each series' level rests on.
     `slot_evidence`: how many were expected by series and slot, over the history.
     """
 
@@ -158,8 +164,8 @@ def weeks_with_mentions(history: History) -> int:
 def _shape(mentions: Numbers, valid: NDArray[np.bool_], slots: NDArray[np.intp]) -> Numbers:
     """Return how busy the brand's week is, by slot; the hours in which all sources were silent left out."""
     heard = valid.any(0)
-    counts = np.bincount(slots, (mentions * valid).sum(0), SLOTS)
-    return weekly_shape(counts, np.bincount(slots, heard.astype(np.float64), SLOTS))
+    counts = np.bincount(slots, (mentions * valid).sum(0), SLOTS).astype(np.float64)
+    return weekly_shape(counts, np.bincount(slots, heard, SLOTS).astype(np.float64))
 
 
 def _recency(hours: int) -> Numbers:
@@ -182,7 +188,7 @@ def _without_bursts(counts: Numbers, busy: Numbers, weights: Numbers) -> Numbers
     exposure = np.maximum((weights * busy).sum(1), 1.0)
     level = (counts * weights).sum(2) / exposure
     mean = level[:, :, None] * busy
-    return np.minimum(counts, np.ceil(mean + 4 * np.sqrt(mean + USUAL_DISPERSION * mean**2) + 1))
+    return np.asarray(np.minimum(counts, np.ceil(mean + 4 * np.sqrt(mean + USUAL_DISPERSION * mean**2) + 1)))
 
 
 def _slot_rates(

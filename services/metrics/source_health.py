@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from services.metrics.seasons import HOUR, SLOTS, Numbers, hours_within, slots_of, weekly_shape
+from services.metrics.seasons import SLOTS, Numbers, hours_within, slots_of, weekly_shape
 
 MIN_GAP_SECONDS = 3_600.0
 """Shorter than this nothing is called silent: feeds are polled, and mentions travel."""

@@ -43,6 +43,7 @@ class Complaint:
     who: str
     id: UUID
     url: str
+    excerpt: str = ""
 
     def series(self) -> Iterable[Series]:
         """Return the series that it counts in."""
@@ -87,6 +88,7 @@ class Look:
     start: float
     authors: int
     expected: float
+    expected_high: float
     p: float
     p_by_window: Mapping[int, float]
 
@@ -103,6 +105,7 @@ class Finding:
     topics: tuple[str, ...]
     observed: int
     expected: float
+    expected_high: float
     authors: int
     p: float
     q: float
@@ -161,11 +164,11 @@ def _looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
     extra = sorted({one for counts in people.values() for one in counts} - set(known.series))
     series = (*known.series, *extra)
     counts = np.array([[people[w].get(one, 0) for one in series] for w in WINDOWS], dtype=np.float64)
-    expected: list[Numbers] = []
+    expectations: list[Expectation] = []
     p_values: list[Numbers] = []
     for window, observed in zip(WINDOWS, counts, strict=True):
         expectation = _with_unknown(_expect(situation, window, zone, situation.silent), len(extra), known)
-        expected.append(expectation.mean)
+        expectations.append(expectation)
         p_values.append(expectation.at_least(observed))
     p = np.array(p_values)
     best = p.argmin(0)
@@ -176,7 +179,8 @@ def _looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
             window=WINDOWS[best[i]],
             start=_start(situation, WINDOWS[best[i]]),
             authors=int(counts[best[i], i]),
-            expected=float(expected[best[i]][i]),
+            expected=float(expectations[best[i]].mean[i]),
+            expected_high=expectations[best[i]].usual_at_most(i),
             p=min(float(p[best[i], i]) * len(WINDOWS), 1.0),
             p_by_window=dict(zip(WINDOWS, p[:, i].tolist(), strict=True)),
         )
@@ -260,6 +264,7 @@ def _spike(situation: Situation, look: Look, looks: Sequence[Look], q: float) ->
         topics=topics,
         observed=len(part),
         expected=look.expected,
+        expected_high=look.expected_high,
         authors=look.authors,
         p=look.p,
         q=q,
@@ -273,7 +278,9 @@ def _dominant_stage(look: Look, looks: Sequence[Look], part: Sequence[Complaint]
     """Return the stage in which most of the excess is, if there is one."""
     excess = look.authors - look.expected
     stages = Counter(complaint.stage for complaint in part if complaint.stage != Stage.OTHER)
-    usual = {x.series.name: x.expected for x in looks if x.series.scope is Scope.STAGE and x.window == look.window}
+    usual = {
+        x.series.name: x.expected for x in looks if x.series.scope is Scope.STAGE and x.window == look.window
+    }
     for stage, count in stages.most_common(1):
         if count - usual.get(stage, 0.0) >= DOMINANT_SHARE * excess:
             return stage
@@ -314,7 +321,17 @@ def _drop_looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
     counts = np.array([people[one] for one in known.series], dtype=np.float64)
     p = expectation.at_most(counts)
     return [
-        Look(known.brand, one, DROP_WINDOW, start, people[one], float(mean), float(p[i]), {})
+        Look(
+            known.brand,
+            one,
+            DROP_WINDOW,
+            start,
+            people[one],
+            float(mean),
+            expectation.usual_at_most(i),
+            float(p[i]),
+            {},
+        )
         for i, (one, mean) in enumerate(zip(known.series, expectation.mean, strict=True))
         if one.scope is not Scope.TOPIC and mean >= DROP_MIN_EXPECTED
     ]
@@ -331,6 +348,7 @@ def _drops(looks: Sequence[Look], q_values: Sequence[float], rules: Rules) -> li
             topics=(),
             observed=look.authors,
             expected=look.expected,
+            expected_high=look.expected_high,
             authors=look.authors,
             p=look.p,
             q=q,
