@@ -1,7 +1,7 @@
 """The event on the topic `spikes`: something that is said about an employer far more often than usual.
 
 Raised when it begins, again (same id) when it becomes more severe, and once more (`ended_at` set) when it is
-over. Who reads it keeps the last by id. Of its examples it holds the beginning of the text, for who is alerted.
+over. Who reads it keeps the last by id. Its examples hold the beginning of the text, for who is alerted.
 """
 
 from datetime import datetime

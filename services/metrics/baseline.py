@@ -1,8 +1,8 @@
 """What is usual for a brand: how many different people complain, by hour of the week. Pure.
 
 Employers have few complaints, so a slot of the week (Monday 9:00, say) has a handful in eight weeks at best.
-What is usual there is therefore estimated in steps, each leaning on the one before as long as it has little to
-go by: how often this series counts at all, how busy the brand's week is at that hour, and what was seen in
+What is usual there is therefore estimated in steps, each leaning on the one before as long as it has little
+to go by: how often this series counts at all, how busy the brand's week is at that hour, and what was seen in
 the very slot. How unsure that leaves us widens the distribution that a count is compared with.
 """
 

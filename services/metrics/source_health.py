@@ -92,8 +92,8 @@ def unheard(states: Mapping[str, SourceState]) -> frozenset[str]:
 
 
 def _rates(counts: Numbers, slots: NDArray[np.intp], valid: NDArray[np.bool_]) -> Numbers:
-    by_slot = np.bincount(slots, counts * valid, SLOTS)
-    hours = np.bincount(slots, valid.astype(np.float64), SLOTS)
+    by_slot = np.bincount(slots, counts * valid, SLOTS).astype(np.float64)
+    hours = np.bincount(slots, valid, SLOTS).astype(np.float64)
     shape = weekly_shape(by_slot, hours)
     level = by_slot.sum() / max(float(shape[slots] @ valid), 1.0)
     return np.asarray(shape * level)

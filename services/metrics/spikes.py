@@ -1,9 +1,9 @@
 """Complaints far above, or far below, what is usual. Pure: counts and a baseline in, findings out.
 
-Each series of each brand (all #fails, each stage, each topic) is compared with its baseline over several windows
-that end now. The count is of different people, so that one person with fifty posts is one. The p-values of
-all series together are then held to a false discovery rate (Benjamini and Hochberg, 1995), since who looks
-at a hundred series every half minute finds something rare all the time.
+Each series of each brand (all #fails, each stage, each topic) is compared with its baseline over several
+windows that end now. The count is of different people, so that one person with fifty posts is one. The
+p-values of all series together are then held to a false discovery rate (Benjamini and Hochberg, 1995), since
+who looks at a hundred series every half minute finds something rare all the time.
 """
 
 from collections import Counter, defaultdict
@@ -192,7 +192,7 @@ def _people_by_window(situation: Situation) -> dict[int, dict[Series, int]]:
     """Return how many different people complained, by window and series."""
     counts: dict[int, dict[Series, int]] = {}
     who: dict[Series, set[tuple[str, str]]] = defaultdict(set)
-    newest_first = iter(reversed(situation.complaints))
+    newest_first = (one for one in reversed(situation.complaints) if one.source not in situation.silent)
     pending = next(newest_first, None)
     for window in WINDOWS:
         start = _start(situation, window)
@@ -213,7 +213,7 @@ def _expect(situation: Situation, window: int, zone: ZoneInfo, without: Collecti
 
 
 def _with_unknown(expectation: Expectation, extra: int, known: Baseline) -> Expectation:
-    """Return the expectation with `extra` series more, that were never seen: as one that was seen half a time."""
+    """Return the expectation with `extra` series more, never seen: as one that was seen half a time."""
     if not extra:
         return expectation
     # The series of all #fails says how much of a week the window is; half of one is spread over eight.
@@ -251,7 +251,8 @@ def _spikes(
 
 
 def _spike(situation: Situation, look: Look, looks: Sequence[Look], q: float) -> Finding:
-    part = in_series(situation.complaints, look.series, look.start)
+    heard = [one for one in situation.complaints if one.source not in situation.silent]
+    part = in_series(heard, look.series, look.start)
     stage = look.series.name if look.series.scope is Scope.STAGE else _dominant_stage(look, looks, part)
     topics = _topics(look, looks, part)
     big = look.p <= CRITICAL_P and look.authors >= CRITICAL_RATIO * look.expected
