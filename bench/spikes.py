@@ -67,7 +67,7 @@ def simulate(rate: float, seed: int, *, tripled: bool = True, burst: bool = True
     rng = np.random.default_rng(seed)
     hours = range(FIRST_HOUR, FIRST_HOUR + HISTORY_HOURS + WATCHED_HOURS)
     mean = rate * week_shape(hours)
-    mean = mean * np.repeat(rng.gamma(20, 1 / 20, len(hours) // 24), 24) * rng.gamma(20, 1 / 20, len(hours))
+    mean = mean * np.repeat(rng.gamma(40, 1 / 40, len(hours) // 24), 24) * rng.gamma(40, 1 / 40, len(hours))
     first_watched = HISTORY_HOURS
     spike_at = (
         first_watched

@@ -1,8 +1,9 @@
 """From findings to spikes that begin, grow and end, so that one burst is one alert. Pure: time is handed in.
 
-A finding that belongs to a spike that is on changes that spike; it raises a second one never. A spike is over
-when its count is no longer unusual, and stays over for COOLDOWN_SECONDS; what was counted in it is not
-counted again (`since`), so that only more of the same arms it anew.
+A finding about a brand of which a spike is on belongs to that spike: it may make it more severe, or wider when
+it is about another stage, but raises no second one. A spike is over when its count is no longer unusual, and
+stays over for COOLDOWN_SECONDS; what was counted in it is not counted again (`since`), so that only more of
+the same arms it anew.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,11 +50,12 @@ def follow(
     changed: dict[UUID, Spike] = {}
     continued: set[UUID] = set()
     for finding in findings:
-        known = _episode_of(finding, [*episodes.active(), *(s for s in changed.values() if not s.ended_at)])
+        known = next((spike for spike in episodes.active() if _same(spike, finding)), None)
         if known is not None:
             continued.add(known.id)
-            if _rank(finding) > _SEVERITIES.index(known.severity):
-                changed[known.id] = spike_of(finding, known.raised_at, now, known.id)
+            grown = _grown(known, spike_of(finding, known.raised_at, now, known.id))
+            if grown is not None:
+                changed[known.id] = grown
         elif not _cooling(finding, episodes, now):
             spike = spike_of(finding, now, now)
             changed[spike.id] = spike
@@ -66,7 +68,7 @@ def follow(
 
 def spike_of(finding: Finding, raised_at: datetime, now: datetime, known_id: UUID | None = None) -> Spike:
     """Return the event for a finding. Its id follows from what it is about and the hour it was raised in."""
-    about = [finding.kind.value, finding.brand or "", finding.source or "", finding.stage or ""]
+    about = [finding.kind.value, finding.brand or "", finding.source or ""]
     name = "\x1f".join(["spike", *about, raised_at.astimezone(UTC).strftime("%Y-%m-%dT%H")])
     return Spike(
         id=known_id or uuid5(NAMESPACE, name),
@@ -91,23 +93,26 @@ def spike_of(finding: Finding, raised_at: datetime, now: datetime, known_id: UUI
     )
 
 
-def _episode_of(finding: Finding, active: Iterable[Spike]) -> Spike | None:
-    """Return what is on that `finding` belongs to: of the same brand, and not of two different stages."""
-    for spike in active:
-        same = (spike.kind, spike.brand, spike.source) == (finding.kind, finding.brand, finding.source)
-        if same and (spike.stage == finding.stage or spike.stage is None or finding.stage is None):
-            return spike
-    return None
+def _same(spike: Spike, finding: Finding) -> bool:
+    """Whether both are about the same."""
+    return (spike.kind, spike.brand, spike.source) == (finding.kind, finding.brand, finding.source)
+
+
+def _grown(known: Spike, now: Spike) -> Spike | None:
+    """Return what an active spike has become, None when it is neither more severe nor wider."""
+    severer = _SEVERITIES.index(now.severity) > _SEVERITIES.index(known.severity)
+    wider = known.stage is not None and now.stage != known.stage
+    if not severer and not wider:
+        return None
+    worst = now.severity if severer else known.severity
+    stage = now.stage if now.stage == known.stage else None
+    return now.model_copy(update={"severity": worst, "stage": stage})
 
 
 def _cooling(finding: Finding, episodes: Episodes, now: datetime) -> bool:
-    over = [spike for spike in episodes.spikes.values() if spike.ended_at is not None]
-    last = _episode_of(finding, sorted(over, key=lambda spike: spike.ended_at or now, reverse=True))
-    return (
-        last is not None
-        and last.ended_at is not None
-        and (now - last.ended_at).total_seconds() < COOLDOWN_SECONDS
-    )
+    """Whether one about the same was over a moment ago."""
+    ends = [spike.ended_at for spike in episodes.spikes.values() if spike.ended_at and _same(spike, finding)]
+    return bool(ends) and (now - max(ends)).total_seconds() < COOLDOWN_SECONDS
 
 
 def _goes_on(spike: Spike, judgement: Judgement) -> bool:
@@ -124,7 +129,3 @@ def _goes_on(spike: Spike, judgement: Judgement) -> bool:
 
 def _forgotten(spike: Spike, now: datetime) -> bool:
     return spike.ended_at is not None and (now - spike.ended_at).total_seconds() > 86_400
-
-
-def _rank(finding: Finding) -> int:
-    return _SEVERITIES.index(finding.severity)

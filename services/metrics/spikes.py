@@ -235,7 +235,7 @@ def _spikes(
     q_values: Mapping[tuple[str, Series], float],
     rules: Rules,
 ) -> list[Finding]:
-    """Return the spikes of a brand: one per stage that stands out, else one for the brand as a whole."""
+    """Return the spike of a brand, if there is one: of all its #fails, else of the rarest series."""
     hot = [
         look
         for look in looks
@@ -245,9 +245,8 @@ def _spikes(
     ]
     if not hot:
         return []
-    stages = [look for look in hot if look.series.scope is Scope.STAGE]
-    chosen = stages or [min(hot, key=lambda look: (look.p, look.series.scope is not Scope.ALL))]
-    return [_spike(situation, look, looks, q_values[look.brand, look.series]) for look in chosen]
+    chosen = min(hot, key=lambda look: (look.series != ALL, look.p))
+    return [_spike(situation, chosen, looks, q_values[chosen.brand, chosen.series])]
 
 
 def _spike(situation: Situation, look: Look, looks: Sequence[Look], q: float) -> Finding:
@@ -339,7 +338,8 @@ def _drop_looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
 
 
 def _drops(looks: Sequence[Look], q_values: Sequence[float], rules: Rules) -> list[Finding]:
-    return [
+    """Return the drop of a brand, if there is one: of all its #fails, else of a stage."""
+    found = [
         Finding(
             kind=SpikeKind.DROP,
             severity=Severity.INFO,
@@ -359,3 +359,4 @@ def _drops(looks: Sequence[Look], q_values: Sequence[float], rules: Rules) -> li
         for look, q in zip(looks, q_values, strict=True)
         if q <= rules.max_q and look.authors * MIN_RATIO <= look.expected
     ]
+    return sorted(found, key=lambda one: (one.stage is not None, one.p))[:1]
