@@ -1,9 +1,9 @@
 """From findings to spikes that begin, grow and end, so that one burst is one alert. Pure: time is handed in.
 
-A finding about a brand of which a spike is on belongs to that spike: it may make it more severe, or wider when
-it is about another stage, but raises no second one. A spike is over when its count is no longer unusual, and
-stays over for COOLDOWN_SECONDS; what was counted in it is not counted again (`since`), so that only more of
-the same arms it anew.
+A finding about a brand of which a spike is on belongs to that spike: it may make it more severe, or wider
+when it is about another stage, but raises no second one. A spike is over when its count is no longer unusual,
+and stays over for COOLDOWN_SECONDS; what was counted in it is not counted again (`since`), so that only more
+of the same arms it anew.
 """
 
 from collections.abc import Iterable, Mapping

