@@ -83,6 +83,15 @@ class Settings(BaseSettings):
     sink_max_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows in one insert.")
     sink_max_seconds: float = Field(1.0, gt=0, description="Longest time a row waits for its insert.")
 
+    spike_check_seconds: float = Field(
+        20.0, gt=0, le=3_600, description="How often the metrics service looks for spikes of #fails."
+    )
+    alertmanager_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="An Alertmanager that spikes are told to, with their reason; nobody when empty.",
+    )
+
     page_timezone: str = Field("Europe/Amsterdam", description="Default time zone of page and API.")
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from shared.events import EnrichedMention, RawMention
 from shared.kafka import connection_options
 from shared.settings import Settings
+from shared.spike_events import Spike
 
 _DAY_MS = 86_400_000
 _MIB = 1_048_576
@@ -22,6 +23,7 @@ class Topic(StrEnum):
     ENRICHED = "mentions.enriched"
     DEAD = "mentions.dead"
     CHECKPOINTS = "ingest.checkpoints"
+    SPIKES = "spikes"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ TOPICS: dict[Topic, TopicSpec] = {
         schema=None,
         # Only closed segments are compacted, and ingest reads all of it at start: keep them small.
         config={"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.2"},
+        partitions=1,
+    ),
+    Topic.SPIKES: TopicSpec(
+        key="the spike's id",
+        schema=Spike,
+        config={"retention.ms": str(30 * _DAY_MS)},
         partitions=1,
     ),
 }

@@ -12,6 +12,8 @@ from clickhouse_connect.driver.client import Client
 
 from services.metrics.migrate import pending
 from services.metrics.sink import GROUP_ID, Sink
+from services.metrics.watch import Watch
+from shared.brands import load_brands
 from shared.clickhouse import connect
 from shared.errors import DependencyUnavailable
 from shared.lag import LagReporter
@@ -46,6 +48,7 @@ class StoreCheck:
 
 async def serve(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT."""
+    brands = [brand.name for brand in load_brands(settings.config_file).brands]
     sink, check, stop = Sink(settings), StoreCheck(settings), asyncio.Event()
 
     async def ready() -> Mapping[str, str]:
@@ -60,7 +63,8 @@ async def serve(settings: Settings) -> None:
     async with serve_probes(Exporter.METRICS, settings.host, settings.metrics_port, ready):
         await _wait_for_store(check, stop)
         lag = LagReporter(settings, Exporter.METRICS, Topic.ENRICHED, GROUP_ID, sink.held)
-        async with _beside(lag.run()):
+        watch = Watch(settings, brands, sink.held)
+        async with _beside(lag.run()), _beside(watch.run()):
             await sink.run()
 
 
