@@ -84,7 +84,7 @@ LIMIT {MAX_SPIKES}
 class Past:
     """Counts by hour from `first_hour` (hours since 1970) on.
 
-    `mentions` by brand and source; `complainants`, different people with a #fail, by brand, series and source.
+    `mentions` by brand and source; `complainants` (different people with a #fail) by brand, series, source.
     """
 
     first_hour: int
@@ -130,7 +130,8 @@ class SpikeStore:
 
     def newest(self, start: datetime, end: datetime) -> dict[str, float]:
         """Return when each source's newest mention of a period was published, in Unix seconds."""
-        return {source: at for source, at in self._rows(_NEWEST, {"start": start, "end": end})}
+        rows = self._rows(_NEWEST, {"start": start, "end": end})
+        return {row[0]: row[1] for row in rows}
 
     def spikes(self, start: datetime) -> list[Spike]:
         """Return the spikes that are on, or ended after `start`."""

@@ -1,8 +1,8 @@
 """Looks for spikes every few seconds: ClickHouse in; the topic `spikes`, ClickHouse, metrics and alerts out.
 
 The worker that holds partition 0 of mentions.enriched looks; another takes over when that one is gone, and
-goes on with the spikes that are kept. A spike is kept first and published second; what was on, or changed within
-the hour, when a worker begins is published anew, with the same key and id.
+goes on with the spikes that are kept. A spike is kept first and published second; what was on, or changed
+within the hour, when a worker begins is published anew, with the same key and id.
 """
 
 import asyncio
@@ -76,10 +76,14 @@ class Watch:
                     self._rest()
                 await asyncio.sleep(self._settings.spike_check_seconds)
         finally:
-            if self._producer is not None:
-                await close_producer(self._producer, CLOSE_SECONDS)
-            if self._store is not None:
-                self._store.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of Kafka and ClickHouse."""
+        if self._producer is not None:
+            await close_producer(self._producer, CLOSE_SECONDS)
+        if self._store is not None:
+            self._store.close()
 
     async def _look_or_wait(self) -> None:
         started = self._clock.monotonic()

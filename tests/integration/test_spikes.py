@@ -1,0 +1,170 @@
+"""A burst of complaints on the real Kafka and engine: kept, published, shown, and told with its reason."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from services.metrics.migrate import migrate
+from services.metrics.positions import Hour
+from services.metrics.store import ClickHouseStore
+from services.metrics.watch import Watch
+from services.metrics.writer import write
+from shared.clock import ManualClock
+from shared.kafka import new_consumer
+from shared.metrics_catalogue import SOURCE_SILENT, SPIKES_ACTIVE
+from shared.settings import Settings
+from shared.spike_events import Spike, SpikeKind
+from shared.telemetry import QuietServer, listen
+from shared.topics import Topic
+from tests.unit.metric_values import value_of
+from tests.unit.metrics.events import event, message
+
+pytestmark = pytest.mark.io
+NOW = datetime(2026, 9, 28, 12, 30, tzinfo=UTC)
+"""A Monday, half past two in Amsterdam."""
+
+
+@pytest.fixture
+def settings(store_settings: Settings) -> Settings:
+    """Return settings for a database of its own."""
+    own = store_settings.model_copy(update={"clickhouse_database": f"spikes_{uuid4().hex[:8]}"})
+    migrate(own)
+    return own
+
+
+def mention(brand: str, at: datetime, who: str, number: int, **labels: Any) -> bytes:
+    return message(
+        f"{brand} {who} {number}",
+        brand=brand,
+        published_at=at.isoformat(),
+        author={"name": who},
+        topics=["response time"],
+        url=f"https://example.org/{number}",
+        **labels,
+    )
+
+
+def history(brand: str) -> Iterator[bytes]:
+    """Eight weeks in which every day six people say something, of whom one complains."""
+    for day in range(1, 57):
+        for number in range(6):
+            at = NOW - timedelta(days=day) + timedelta(hours=number)
+            yield mention(brand, at, f"p{day} {number}", number, is_fail=number == 0)
+
+
+def burst(brand: str, people: int) -> Iterator[bytes]:
+    for number in range(people):
+        yield mention(brand, NOW - timedelta(seconds=number), f"new {number}", number)
+
+
+def store(settings: Settings, *messages: bytes) -> None:
+    sink = ClickHouseStore.open(settings)
+    written = write([event(one) for one in messages], sink)
+    sink.recount({Hour(hour.brand, hour.start_ms) for hour in written.hours})
+    sink.close()
+
+
+async def published(settings: Settings, brand: str) -> list[Spike]:
+    """Return what stands on the topic about a brand."""
+    consumer = new_consumer(Topic.SPIKES, settings=settings, group_id=None)
+    await consumer.start()
+    try:
+        (partition,) = consumer.assignment()
+        end = (await consumer.end_offsets([partition]))[partition]
+        found: list[Spike] = []
+        while await consumer.position(partition) < end:
+            for records in (await consumer.getmany(timeout_ms=1_000)).values():
+                found += [Spike.model_validate_json(record.value) for record in records]
+        return [spike for spike in found if spike.brand == brand]
+    finally:
+        await consumer.stop()
+
+
+@asynccontextmanager
+async def alertmanager() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """Run what takes alerts as an Alertmanager does, and keeps them."""
+    taken: list[dict[str, Any]] = []
+
+    async def take(request: Request) -> JSONResponse:
+        taken.extend(await request.json())
+        return JSONResponse({})
+
+    app = Starlette(routes=[Route("/api/v2/alerts", take, methods=["POST"])])
+    with listen("127.0.0.1", 0) as listener:
+        server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", taken
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def watch(settings: Settings, clock: ManualClock) -> AsyncIterator[Watch]:
+    one = Watch(settings, ["Acme Zorg"], partial(list, [0]), clock=clock)
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def test_a_burst_is_kept_published_shown_and_told_once_and_ends(settings: Settings) -> None:
+    brand, quiet = "Acme Zorg", "Stil"
+    store(settings, *history(brand), *history(quiet), *burst(brand, 30), *burst(quiet, 1))
+    clock = ManualClock(NOW)
+    async with (
+        alertmanager() as (url, alerts),
+        watch(settings.model_copy(update={"alertmanager_url": url}), clock) as one,
+        watch(settings, clock) as another,
+    ):
+        await one.look()
+        (spike,) = await published(settings, brand)
+        assert (spike.kind, spike.stage, spike.topics) == (SpikeKind.SPIKE, "silence", ("response time",))
+        assert spike.distinct_authors == 30
+        assert spike.ratio > 10
+        assert await published(settings, quiet) == []
+        active = value_of(SPIKES_ACTIVE, brand, "spike", "critical")
+        assert active == 1
+        (alert,) = alerts
+        assert alert["labels"]["brand"] == brand
+        assert {"silence", "response time"} <= {alert["annotations"][name] for name in ("stage", "topics")}
+        assert alert["annotations"]["description"].count("https://example.org/") == 3
+
+        clock.advance(20)
+        await one.look()
+        assert len(await published(settings, brand)) == 1
+
+        # Another worker takes over: it tells again what is on, under the same id.
+        clock.advance(20)
+        await another.look()
+        assert {each.id for each in await published(settings, brand)} == {spike.id}
+
+        clock.advance(26 * 3_600)
+        await another.look()
+        last = (await published(settings, brand))[-1]
+        assert (last.id, last.ended_at) == (spike.id, clock.now())
+
+
+async def test_a_dead_source_is_called_silent_and_no_drop(settings: Settings) -> None:
+    brand = f"Dood {uuid4().hex[:6]}"
+    lines = [
+        mention(brand, NOW - timedelta(hours=hour), f"p{hour} {number}", number, is_fail=number == 0)
+        for hour in range(60, 8 * 168)
+        for number in range(3)
+    ]
+    store(settings, *lines)
+    clock = ManualClock(NOW)
+    async with watch(settings, clock) as one:
+        await one.look()
+    assert await published(settings, brand) == []
+    assert value_of(SOURCE_SILENT, "linkedin") == 1
