@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from shared.events import Stage
 
@@ -83,11 +83,15 @@ class Spike(BaseModel):
     ended_at: datetime | None = None
     examples: Annotated[tuple[Example, ...], Field(max_length=MAX_EXAMPLES)] = ()
 
+    @computed_field(  # type: ignore[prop-decorator]
+        description="How many times the expected number of people it was."
+    )
     @property
     def ratio(self) -> float:
         """How many times the expected number of people it was."""
-        return self.distinct_authors / max(self.expected, 1.0 / 24)
+        return round(self.distinct_authors / max(self.expected, 1.0 / 24), 2)
 
+    @computed_field(description="active, or ended.")  # type: ignore[prop-decorator]
     @property
     def state(self) -> SpikeState:
         """Whether it is still going on."""

@@ -10,14 +10,14 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.api.selection import Filters
+from services.api.selection import Filters, SpikeFilters
 
 _DIGEST_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last mention that was given."""
+    """The last mention (or spike, by when it was raised) that was given."""
 
     published_at: datetime
     id: UUID
@@ -27,14 +27,14 @@ class InvalidCursor(ValueError):
     """A cursor was altered, or belongs to another query."""
 
 
-def encode_cursor(cursor: Cursor, filters: Filters) -> str:
+def encode_cursor(cursor: Cursor, filters: Filters | SpikeFilters) -> str:
     """Return `cursor` as base64url text, bound to `filters`."""
     position = [cursor.published_at.isoformat(), str(cursor.id)]
     payload = json.dumps([*position, _digest(position, filters)], separators=(",", ":"))
     return base64.urlsafe_b64encode(payload.encode()).decode().rstrip("=")
 
 
-def decode_cursor(text: str, filters: Filters) -> Cursor:
+def decode_cursor(text: str, filters: Filters | SpikeFilters) -> Cursor:
     """Return the cursor in `text`; raises InvalidCursor when it is not one of `filters`'s own."""
     try:
         padded = text + "=" * (-len(text) % 4)
@@ -49,7 +49,7 @@ def decode_cursor(text: str, filters: Filters) -> Cursor:
     return cursor
 
 
-def _digest(position: list[str], filters: Filters) -> str:
+def _digest(position: list[str], filters: Filters | SpikeFilters) -> str:
     """Return a fingerprint of place and query: it guards against mix-ups, it is no secret."""
     content = json.dumps([position, astuple(filters)], default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_CHARACTERS]

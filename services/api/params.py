@@ -33,10 +33,12 @@ from services.api.selection import (
     Dimension,
     Filters,
     Metric,
+    SpikeFilters,
     search_terms,
 )
 from shared.events import Language, Rfc3339, Stage
 from shared.problems import problem
+from shared.spike_events import Severity, SpikeKind
 from shared.text import clean_line
 
 MAX_VALUES = 50
@@ -87,8 +89,14 @@ Zone = Annotated[str, AfterValidator(_zone)]
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Selection(BaseModel):
-    """Which mentions: OR within one parameter, AND between parameters."""
+CursorText = Annotated[
+    str | None,
+    Field(max_length=500, description="next_cursor of the previous page, the other parameters unchanged."),
+]
+
+
+class _Of(BaseModel):
+    """Of whom and when."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -97,19 +105,6 @@ class Selection(BaseModel):
         max_length=MAX_VALUES,
         description="Brand, as /v1/brands names it. Repeatable.",
         examples=[["Acme"]],
-    )
-    source: list[Value] = Field(
-        [], max_length=MAX_VALUES, description="Source, e.g. linkedin. Repeatable.", examples=[["linkedin"]]
-    )
-    language: list[Language] = Field([], max_length=MAX_VALUES, description="Language. Repeatable.")
-    stage: list[Stage] = Field(
-        [], max_length=MAX_VALUES, description="Where in the candidate's journey. Repeatable."
-    )
-    topic: list[Value] = Field(
-        [],
-        max_length=MAX_VALUES,
-        description="Topic, as /v1/topics names it. Repeatable.",
-        examples=[["response time"]],
     )
     from_: Moment | None = Field(
         None,
@@ -133,6 +128,39 @@ class Selection(BaseModel):
         """Return the time zone that is meant; `default` where none is named."""
         return zone_named(self.tz or default)
 
+    def bounds_ever(self, zone: ZoneInfo) -> tuple[datetime, datetime]:
+        """Return start and end; without from and to those of all time. Raises 422 when it is empty."""
+        start = BEGINNING if self.from_ is None else _instant(self.from_, zone)
+        end = END_OF_TIME if self.to is None else _instant(self.to, zone)
+        self._refuse_empty(start, end)
+        return start, end
+
+    def _refuse_empty(self, start: datetime, end: datetime) -> None:
+        if start >= end:
+            field, other = ("to", "from") if self.from_ is None else ("from", "to")
+            order = "after" if field == "to" else "before"
+            raise wrong(
+                field, f"must lie {order} `{other}`: {start.isoformat()} to {end.isoformat()} is empty"
+            )
+
+
+class Selection(_Of):
+    """Which mentions: OR within one parameter, AND between parameters."""
+
+    source: list[Value] = Field(
+        [], max_length=MAX_VALUES, description="Source, e.g. linkedin. Repeatable.", examples=[["linkedin"]]
+    )
+    language: list[Language] = Field([], max_length=MAX_VALUES, description="Language. Repeatable.")
+    stage: list[Stage] = Field(
+        [], max_length=MAX_VALUES, description="Where in the candidate's journey. Repeatable."
+    )
+    topic: list[Value] = Field(
+        [],
+        max_length=MAX_VALUES,
+        description="Topic, as /v1/topics names it. Repeatable.",
+        examples=[["response time"]],
+    )
+
     def recent(self, now: datetime, zone: ZoneInfo) -> Filters:
         """Return what is selected; without from and to of the last 30 days, today included."""
         tomorrow = now.astimezone(zone).date() + timedelta(days=1)
@@ -143,18 +171,10 @@ class Selection(BaseModel):
 
     def ever(self, zone: ZoneInfo) -> Filters:
         """Return what is selected; without from and to of all time."""
-        return self._filters(
-            BEGINNING if self.from_ is None else _instant(self.from_, zone),
-            END_OF_TIME if self.to is None else _instant(self.to, zone),
-        )
+        return self._filters(*self.bounds_ever(zone))
 
     def _filters(self, start: datetime, end: datetime) -> Filters:
-        if start >= end:
-            field, other = ("to", "from") if self.from_ is None else ("from", "to")
-            order = "after" if field == "to" else "before"
-            raise wrong(
-                field, f"must lie {order} `{other}`: {start.isoformat()} to {end.isoformat()} is empty"
-            )
+        self._refuse_empty(start, end)
         return Filters(
             start=start,
             end=end,
@@ -197,18 +217,11 @@ class MentionsParams(Selection):
         examples=['wacht "geen reactie"'],
     )
     limit: int = Field(50, ge=1, le=200, description="Mentions a page.")
-    cursor: Annotated[str, Field(max_length=500)] | None = Field(
-        None, description="next_cursor of the previous page, the other parameters unchanged."
-    )
+    cursor: CursorText = None
 
     def after(self, filters: Filters) -> Cursor | None:
         """Return where the previous page stopped."""
-        if self.cursor is None:
-            return None
-        try:
-            return decode_cursor(self.cursor, filters)
-        except InvalidCursor as error:
-            raise wrong("cursor", str(error)) from None
+        return _after(self.cursor, filters)
 
     def _only(self) -> dict[str, Any]:
         return {"fails": self.fails, "questions": self.questions, "text": self.q}
@@ -220,12 +233,44 @@ class TopicsParams(Selection):
     limit: int = Field(50, ge=1, le=500, description="Most topics in the answer.")
 
 
+class SpikesParams(_Of):
+    """What /v1/spikes takes."""
+
+    kind: list[SpikeKind] = Field([], max_length=MAX_VALUES, description="What was noticed. Repeatable.")
+    severity: list[Severity] = Field(
+        [], max_length=MAX_VALUES, description="How much it asks for attention. Repeatable."
+    )
+    active: bool = Field(False, description="true: only those that are on now.")
+    limit: int = Field(50, ge=1, le=200, description="Spikes a page.")
+    cursor: CursorText = None
+
+    def filters(self, zone: ZoneInfo) -> SpikeFilters:
+        """Return what is selected; without from and to of all time."""
+        start, end = self.bounds_ever(zone)
+        return SpikeFilters(
+            start, end, tuple(self.brand), tuple(self.kind), tuple(self.severity), self.active
+        )
+
+    def after(self, filters: SpikeFilters) -> Cursor | None:
+        """Return where the previous page stopped."""
+        return _after(self.cursor, filters)
+
+
 class NoParams(BaseModel):
     """What a resource without parameters takes."""
 
 
 def _instant(moment: date | datetime, zone: ZoneInfo) -> datetime:
     return moment if isinstance(moment, datetime) else start_of_day(moment, zone)
+
+
+def _after(cursor: str | None, filters: Filters | SpikeFilters) -> Cursor | None:
+    if cursor is None:
+        return None
+    try:
+        return decode_cursor(cursor, filters)
+    except InvalidCursor as error:
+        raise wrong("cursor", str(error)) from None
 
 
 def wrong(field: str, reason: str) -> Problem:

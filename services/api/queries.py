@@ -22,12 +22,22 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from services.api.buckets import Interval, TooManyPoints, bucket_starts, on_whole_hours, zone_named
 from services.api.cursor import Cursor
-from services.api.responses import AuthorOut, BrandSummary, MentionOut, MentionPage, Point, Series, TopicCount
-from services.api.selection import Dimension, Filters, Metric, search_terms
+from services.api.responses import (
+    AuthorOut,
+    BrandSummary,
+    MentionOut,
+    MentionPage,
+    Point,
+    Series,
+    SpikePage,
+    TopicCount,
+)
+from services.api.selection import Dimension, Filters, Metric, SpikeFilters, search_terms
 from shared.brands import BrandBook
 from shared.clickhouse import connect, outages
 from shared.errors import DependencyUnavailable
 from shared.settings import Settings
+from shared.spike_events import Spike
 
 MAX_POINTS = 100_000
 MAX_WORKERS = 8
@@ -37,7 +47,7 @@ QUERY_SETTINGS = {
     # A mention's key holds its time, so the rows of one key never lie in two partitions.
     "do_not_merge_across_partitions_select_final": 1,
 }
-TABLES = ("mentions", "mention_positions", "mentions_hourly")
+TABLES = ("mentions", "mention_positions", "mentions_hourly", "spikes")
 _UNKNOWN_TABLE_OR_DATABASE = ("code: 60.", "code 60", "code: 81.", "code 81")
 
 # What a metric adds up, over mentions and over the rollup; ratios are divided by the mentions afterwards.
@@ -118,6 +128,13 @@ class Store:
     async def topics(self, filters: Filters, limit: int) -> list[TopicCount]:
         """Return the `limit` topics that are mentioned most; a mention counts in each of its topics."""
         return [TopicCount(**row) for row in await self._rows(topics_query(filters, limit))]
+
+    async def spikes(self, filters: SpikeFilters, limit: int, cursor: Cursor | None = None) -> SpikePage:
+        """Return up to `limit` spikes after `cursor`, newest first."""
+        rows = await self._rows(spikes_query(filters, limit + 1, cursor))
+        items = tuple(Spike.model_validate_json(row["event"]) for row in rows[:limit])
+        last = rows[limit - 1] if len(rows) > limit else None
+        return SpikePage(items=items, next=Cursor(last["raised_at"], last["id"]) if last else None)
 
     async def brands(self) -> list[BrandSummary]:
         """Return the brands of klankbord.toml and of the data, by name."""
@@ -353,6 +370,34 @@ def topics_query(filters: Filters, limit: int) -> Query:
         "GROUP BY topic ORDER BY mentions DESC, topic LIMIT {row_limit:UInt32}"
     )
     return Query(sql, {**values, "row_limit": limit})
+
+
+def spikes_query(filters: SpikeFilters, limit: int, cursor: Cursor | None) -> Query:
+    """Return the query for `limit` spikes after `cursor`, newest first."""
+    where = [
+        "raised_at < {end:DateTime64(6, 'UTC')}",
+        "ifNull(ended_at, {end:DateTime64(6, 'UTC')}) >= {start:DateTime64(6, 'UTC')}",
+    ]
+    values: dict[str, Any] = {
+        "start": _utc_text(filters.start),
+        "end": _utc_text(filters.end),
+        "row_limit": limit,
+    }
+    chosen = {"brand": filters.brands, "kind": filters.kinds, "severity": filters.severities}
+    for column, wanted in chosen.items():
+        if wanted:
+            where.append(f"{column} IN {{{column}s:Array(String)}}")
+            values[f"{column}s"] = list(wanted)
+    if filters.active:
+        where.append("isNull(ended_at)")
+    if cursor is not None:
+        where.append("(raised_at, id) < ({cursor_time:DateTime64(6, 'UTC')}, {cursor_id:UUID})")
+        values |= {"cursor_time": _utc_text(cursor.published_at), "cursor_id": str(cursor.id)}
+    sql = (
+        f"SELECT id, raised_at, event FROM spikes FINAL WHERE {' AND '.join(where)} "
+        "ORDER BY raised_at DESC, id DESC LIMIT {row_limit:UInt32}"
+    )
+    return Query(sql, values)
 
 
 BRANDS_QUERY = Query(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.api.buckets import Interval
 from services.api.cursor import Cursor
 from services.api.selection import Metric
+from shared.spike_events import Spike
 
 
 class _Answer(BaseModel):
@@ -191,6 +192,57 @@ class Topics(_Answer):
     from_: datetime = Field(alias="from", description="Inclusive.")
     to: datetime = Field(description="Exclusive.")
     topics: tuple[TopicCount, ...]
+
+
+EXAMPLE_SPIKE: dict[str, Any] = {
+    "schema_version": 1,
+    "id": "0d889934-e2e5-513b-99ea-20ccf566553f",
+    "kind": "spike",
+    "severity": "critical",
+    "brand": "Acme Zorg",
+    "source": None,
+    "stage": "silence",
+    "topics": ["response time"],
+    "observed": 44,
+    "expected": 1.75,
+    "expected_high": 6.0,
+    "distinct_authors": 42,
+    "p_value": 6.8e-33,
+    "q_value": 2.7e-32,
+    "window_from": "2026-03-30T09:00:00Z",
+    "window_to": "2026-03-30T10:00:00Z",
+    "raised_at": "2026-03-30T10:00:00Z",
+    "ended_at": None,
+    "examples": [
+        {
+            "id": EXAMPLE_MENTION["id"],
+            "url": EXAMPLE_MENTION["url"],
+            "excerpt": EXAMPLE_MENTION["text"],
+        }
+    ],
+    "ratio": 24.0,
+    "state": "active",
+}
+
+
+class SpikePage(_Answer):
+    """Spikes as the store gives them, newest first; `next` is None on the last page."""
+
+    items: tuple[Spike, ...]
+    next: Cursor | None
+
+
+class Spikes(_Answer):
+    """One page of spikes, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"spikes": [EXAMPLE_SPIKE], "next_cursor": None}]}
+    )
+
+    spikes: tuple[Spike, ...]
+    next_cursor: str | None = Field(
+        description="Give it as `cursor`, the other parameters unchanged; null on the last page."
+    )
 
 
 class BrandSummary(_Answer):

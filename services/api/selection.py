@@ -57,6 +57,18 @@ class Filters:
     text: str | None = None
 
 
+@dataclass(frozen=True)
+class SpikeFilters:
+    """Which spikes are meant: those that were on at some time from `start` to `end`; empty means all."""
+
+    start: datetime
+    end: datetime
+    brands: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    active: bool = False
+
+
 def search_terms(text: str) -> tuple[str, ...]:
     """Return the words and quoted phrases of a search, in order: 'wacht "geen reactie"' has two."""
     found = (" ".join((quoted or word).split()) for quoted, word in _SEARCH_TERM.findall(text))

@@ -40,7 +40,13 @@ def _tables(settings: Settings) -> list[str]:
 
 def test_makes_the_database_and_the_tables_and_says_so(settings: Settings) -> None:
     assert migrate(settings) == [f"applied {label}" for label in ALL]
-    assert _tables(settings) == ["mention_positions", "mentions", "mentions_hourly", "schema_migrations"]
+    assert _tables(settings) == [
+        "mention_positions",
+        "mentions",
+        "mentions_hourly",
+        "schema_migrations",
+        "spikes",
+    ]
 
 
 def test_a_second_time_nothing_is_applied(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -15,16 +16,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from services.api.app import create_app
+from services.api.queries import Store
 from services.metrics.migrate import migrate
 from services.metrics.positions import Hour
+from services.metrics.spike_store import SpikeStore
 from services.metrics.store import ClickHouseStore
 from services.metrics.watch import Watch
 from services.metrics.writer import write
+from shared.brands import parse_brands
 from shared.clock import ManualClock
 from shared.kafka import new_consumer
 from shared.metrics_catalogue import SOURCE_SILENT, SPIKES_ACTIVE
 from shared.settings import Settings
-from shared.spike_events import Spike, SpikeKind
+from shared.spike_events import Severity, Spike, SpikeKind
 from shared.telemetry import QuietServer, listen
 from shared.topics import Topic
 from tests.unit.metric_values import value_of
@@ -153,6 +158,55 @@ async def test_a_burst_is_kept_published_shown_and_told_once_and_ends(settings: 
         await another.look()
         last = (await published(settings, brand))[-1]
         assert (last.id, last.ended_at) == (spike.id, clock.now())
+
+
+async def test_the_api_gives_what_was_on_newest_first_a_page_at_a_time(settings: Settings) -> None:
+    brands = [f"Merk {number}" for number in range(3)]
+    spike = Spike(
+        id=uuid4(),
+        kind=SpikeKind.SPIKE,
+        severity=Severity.WARNING,
+        brand="",
+        observed=9,
+        expected=1,
+        distinct_authors=9,
+        p_value=0,
+        q_value=0,
+        window_from=NOW,
+        window_to=NOW,
+        raised_at=NOW,
+    )
+    spikes = [
+        spike.model_copy(update={"id": uuid4(), "brand": brand, "raised_at": NOW + timedelta(hours=number)})
+        for number, brand in enumerate(brands)
+    ]
+    over = spikes[0].model_copy(update={"ended_at": NOW + timedelta(hours=1)})
+    kept = SpikeStore.open(settings)
+    kept.save(spikes, NOW)
+    for _ in range(2):
+        kept.save([over], NOW + timedelta(hours=1))
+    kept.close()
+    app = create_app(settings, Store(settings, parse_brands('[[brands]]\nname = "Merk 0"')), ManualClock(NOW))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
+    ):
+
+        async def names(query: str) -> list[str]:
+            return [one["brand"] for one in (await client.get(f"/v1/spikes?{query}")).json()["spikes"]]
+
+        assert await names("") == brands[::-1]
+        assert await names("active=true") == brands[:0:-1]
+        assert await names("brand=Merk 1&severity=warning") == brands[1:2]
+        assert await names("severity=critical") == []
+        assert await names("kind=drop") == []
+        assert await names("to=2026-09-28T13:00:00Z") == brands[:1]
+        assert await names("from=2026-09-28T15:00:00Z") == brands[:0:-1]
+        first = await client.get("/v1/spikes?limit=2")
+        rest = await client.get(first.links["next"]["url"])
+        assert [one["brand"] for one in (*first.json()["spikes"], *rest.json()["spikes"])] == brands[::-1]
+        assert rest.json()["next_cursor"] is None
+        assert rest.json()["spikes"][0]["state"] == "ended"
 
 
 async def test_a_dead_source_is_called_silent_and_no_drop(settings: Settings) -> None:

@@ -203,7 +203,15 @@ async def test_other_errors_are_problems_too(
 
 
 @pytest.mark.parametrize(
-    "url", ["/v1/timeseries", "/v1/mentions", f"/v1/mentions/{UUID(int=1)}", "/v1/topics", "/v1/brands"]
+    "url",
+    [
+        "/v1/timeseries",
+        "/v1/mentions",
+        f"/v1/mentions/{UUID(int=1)}",
+        "/v1/topics",
+        "/v1/spikes",
+        "/v1/brands",
+    ],
 )
 async def test_an_outage_is_503_with_retry_after(
     client: httpx.AsyncClient, store: RecordingStore, url: str
@@ -291,6 +299,7 @@ async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
         "/v1/mentions",
         "/v1/mentions/{id}",
         "/v1/topics",
+        "/v1/spikes",
         "/v1/brands",
     }
     assert set(document["components"]["schemas"]["ValidationError"]["properties"]) == {"field", "reason"}
