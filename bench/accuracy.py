@@ -17,7 +17,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from services.enrich.steps import MODEL, Enricher
+from services.enrich.model import shipped
+from services.enrich.steps import Enricher
 from shared.brands import load_brands
 from shared.events import EnrichedMention, Language, Mention, RawMention, SentimentLabel
 
@@ -67,7 +68,7 @@ def main() -> int:
     if not sets:
         console.print(f"No labelled data in {DEFAULT_DATA}: name its folder with {DATA_VARIABLE}.")
         return 0
-    console.print(f"Accuracy of {MODEL}; F1, precision and recall are of the positive class.")
+    console.print(f"Accuracy of {shipped().name}; F1, precision and recall are of the positive class.")
     enricher = Enricher(load_brands(SAMPLE_CONFIG))
     console.print(_table(sets, enricher))
     console.print("Confidence of sentiment labels: how often one of about this confidence is right.")

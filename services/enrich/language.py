@@ -1,15 +1,19 @@
-"""Which language a text is in: function words where they decide, else py3langid with them as votes.
+"""Which language a text is in: the learned head where it is sure, else that and py3langid and function words.
 
 py3langid (a naive Bayes over byte n-grams) is restricted to the languages that are met or mistaken for Dutch
 and English. Its model is read-only once loaded, so threads may share it.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from services.enrich.features import Words
 from services.enrich.lexicon import function_words
+from services.enrich.model import Model
+from services.enrich.reading import Reading
 from shared.events import Language
 
 EXPECTED = frozenset(
@@ -21,31 +25,51 @@ MAX_WORDS = 120
 _PRIOR = {"nl": 1.6, "en": 1.3, "de": 0.3, "fr": 0.2}
 _HINT = 2.5
 _VOTE = 0.9
-_CLEAR_VOTES = 4.0
-_CLEAR_LEAD = 3.0
-_CLEAR_SHARE = 1 / 6
+_UNLIKELY = -30.0
+_CLEAR_MARGIN = 3.0
+"""The learned head is trusted alone when its best answer is this much above its next (log-odds)."""
+_LEAST_MARGIN = 0.3
+"""With less than this between the best two, a language is not called."""
+_TRUST = 1.0
+"""What n-grams, function words and the hint count beside the learned head."""
 _LEAST_PROBABILITY = 1e-6
 
 
-def language_of(words: tuple[str, ...], hint: str | None) -> Language:
-    """Return the language of a text, given its words (no links, handles, hashtags) and the source's hint.
+def languages_of(
+    model: Model, words: Words, readings: Sequence[Reading], hints: Sequence[str | None]
+) -> list[Language]:
+    """Return the language of each text, given its words and the source's hint.
 
-    Without a word, the hint decides, else it is "other".
+    The learned head decides where it is sure, else n-grams, function words and the hint together. Without a
+    word (links, handles, hashtags are none) the hint decides; without that, or with too little to go by, it is
+    "und".
     """
-    words = words[:MAX_WORDS]
+    head = model.weights.head("language")
+    scores = model.word_scores(words, head).tolist()
+    return [
+        _language(reading, hint, dict(zip(head.answers, row, strict=True)))
+        for reading, hint, row in zip(readings, hints, scores, strict=True)
+    ]
+
+
+def _language(reading: Reading, hint: str | None, scores: dict[str, float]) -> Language:
+    best, second = sorted(scores.values())[-1:-3:-1]
+    if best - second >= _CLEAR_MARGIN:
+        return Language(max(scores, key=lambda language: scores[language]))
+    words = reading.words()[:MAX_WORDS]
     if not words:
-        return _label(hint)
-    votes = _votes(words)
-    best, second = sorted([*votes.values(), 0.0, 0.0])[-1:-3:-1]
-    if best >= max(_CLEAR_VOTES, len(words) * _CLEAR_SHARE) and best - second >= _CLEAR_LEAD:
-        return _label(max(votes, key=lambda language: votes[language]))
+        return _label(hint) if hint else Language.UNDETERMINED
     text = " ".join(words)
     if not text.isascii() and _foreign_script(text):
         return Language.OTHER
-    return _label(_likeliest(text, votes, hint))
+    ranked = _ranked(text, _votes(words), hint)
+    joined = {label: score + _TRUST * ranked[label] for label, score in scores.items()}
+    best, second = sorted(joined.values())[-1:-3:-1]
+    likeliest = max(joined, key=lambda label: joined[label])
+    return Language.UNDETERMINED if best - second < _LEAST_MARGIN else Language(likeliest)
 
 
-def _votes(words: tuple[str, ...]) -> dict[str, float]:
+def _votes(words: Sequence[str]) -> dict[str, float]:
     """Return how often function words speak for each language; one of k languages gives 1/k to each."""
     table = _vote_table()
     votes: dict[str, float] = {}
@@ -55,16 +79,19 @@ def _votes(words: tuple[str, ...]) -> dict[str, float]:
     return votes
 
 
-def _likeliest(text: str, votes: dict[str, float], hint: str | None) -> str:
-    """Return the likeliest language by n-grams, votes and priors; in a longer text priors say less."""
-    scores: dict[str, float] = {
-        language: math.log(probability + _LEAST_PROBABILITY)
-        + _PRIOR.get(language, 0.0)
-        + _VOTE * votes.get(language, 0.0)
-        + (_HINT if language == hint else 0.0)
-        for language, probability in load_language_model().rank(text)
-    }
-    return max(scores, key=lambda language: scores[language])
+def _ranked(text: str, votes: dict[str, float], hint: str | None) -> dict[str, float]:
+    """Return the log-likelihood of nl, en and the likeliest other by n-grams, votes and priors."""
+    scores = {"nl": _UNLIKELY, "en": _UNLIKELY, "other": _UNLIKELY}
+    for language, probability in load_language_model().rank(text):
+        score = (
+            math.log(probability + _LEAST_PROBABILITY)
+            + _PRIOR.get(language, 0.0)
+            + _VOTE * votes.get(language, 0.0)
+            + (_HINT if language == hint else 0.0)
+        )
+        label = _label(language).value
+        scores[label] = max(scores[label], score)
+    return scores
 
 
 def _foreign_script(text: str) -> bool:

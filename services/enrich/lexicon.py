@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from services.enrich.reading import fold
 from services.enrich.terms import Entry, Matcher, literal_words, read_list
 from shared.errors import ConfigError
 from shared.events import Language, Stage
@@ -96,6 +97,28 @@ def function_words() -> dict[str, frozenset[str]]:
     }
     entries = read_list(FOLDER / "other" / "words.txt")
     return words | {name: _section(name, entries) for name in sorted({entry.section for entry in entries})}
+
+
+@lru_cache(maxsize=1)
+def _classes() -> tuple[dict[str, tuple[str, ...]], tuple[tuple[str, str], ...]]:
+    """Return the classes of each word, the more telling first, and (begin of a word, class) for open ones."""
+    words: dict[str, dict[str, None]] = {}
+    begins: dict[tuple[str, str], None] = {}
+    for language in LANGUAGES:
+        for section, term in read_list(FOLDER / language / "classes.txt"):
+            if term.endswith("*"):
+                begins[fold(term[:-1]), section] = None
+            else:
+                words.setdefault(fold(term), {})[section] = None
+    return {word: tuple(classes) for word, classes in words.items()}, tuple(begins)
+
+
+def word_classes(word: str) -> tuple[str, ...]:
+    """Return the classes of a folded word (classes.txt), its first one first; none when it has none."""
+    words, begins = _classes()
+    if found := words.get(word):
+        return found
+    return tuple(dict.fromkeys(name for begin, name in begins if word.startswith(begin)))
 
 
 def split_hashtag_words() -> frozenset[str]:

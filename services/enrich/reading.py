@@ -77,14 +77,16 @@ class Reading(NamedTuple):
     """The tokens of the line, numbers as they are."""
     exact: str
     """The same with numbers as they are and without the words of hashtags: for brands."""
-    words: tuple[str, ...]
-    """The words in order, without handles, hashtags, links, numbers and emoji: for the language."""
     hashtags: tuple[str, ...]
     """Lower case, without the #, each once, in order."""
     shouted: frozenset[str]
     """Words in capitals (folded), when the text as a whole is not."""
     elongated: bool
     """Whether a word was streeeetched."""
+
+    def words(self) -> list[str]:
+        """Return the words in order, without handles, hashtags, links, numbers and emoji."""
+        return [token for token in self.exact.split() if token.isalpha()]
 
 
 def fold(text: str) -> str:
@@ -131,7 +133,6 @@ def read(text: str, vocabulary: Set[str], split_hashtag: SplitHashtag) -> Readin
         line=line_of(tokens),
         tokens=tuple(tokens),
         exact=exact_line_of(exact),
-        words=tuple(t for t in exact if t.isalpha()),
         hashtags=hashtags,
         shouted=frozenset(map(str.lower, shouted)) if shouted and not text.isupper() else frozenset(),
         elongated=elongated,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.enrich.cues import Cues
@@ -97,7 +98,7 @@ def _weigh(reading: Reading, hits: Sequence[Hit[Tone]]) -> list[_Weighed]:
     for position, hit in enumerate(hits):
         tone = hit.value
         if tone.role != "value":
-            clause = _modify(clause, hit, line, weighed)
+            _modify(clause, hit, line, weighed)
             continue
         if tone.weight == 0 or _only_strengthens(hits, position):
             continue
@@ -110,7 +111,8 @@ def _weigh(reading: Reading, hits: Sequence[Hit[Tone]]) -> list[_Weighed]:
     return weighed
 
 
-class _Clause(NamedTuple):
+@dataclass(slots=True)
+class _Clause:
     """What weighs on the words to come."""
 
     negated_at: int = -1
@@ -128,24 +130,29 @@ class _Clause(NamedTuple):
         boosted = self.boosted_at >= 0 and line.count("  ", self.boosted_at, start) <= 1
         return (self.boost if boosted else 1.0) * self.contrast * self.conceded
 
+    def ends(self, *, contrast: float, conceded: float = 1.0) -> None:
+        """What was negated or strengthened is so no longer."""
+        self.negated_at = self.boosted_at = -1
+        self.boost, self.contrast, self.conceded = 1.0, contrast, conceded
 
-def _modify(clause: _Clause, hit: Hit[Tone], line: str, weighed: list[_Weighed]) -> _Clause:
-    """Return what weighs on the words after a modifier or mark; negation and contrast also reach back."""
-    role, at = hit.value.role, hit.end - 1
-    if role == "negator":
+
+def _modify(clause: _Clause, hit: Hit[Tone], line: str, weighed: list[_Weighed]) -> None:
+    """Let a modifier or mark weigh on the words after it; negation and contrast also reach back."""
+    role = hit.value.role
+    if role == "stop":
+        clause.ends(contrast=1.0)
+    elif role == "negator":
         _negate_before(hit, line, weighed, clause)
-        return clause._replace(negated_at=at)
-    if role in _BOOSTS:
-        return clause._replace(boosted_at=at, boost=_BOOSTS[role])
-    if role == "contrast":
+        clause.negated_at = hit.end - 1
+    elif role in _BOOSTS:
+        clause.boosted_at, clause.boost = hit.end - 1, _BOOSTS[role]
+    elif role == "contrast":
         for index in range(clause.since, len(weighed)):
             weighed[index] = weighed[index]._replace(weight=weighed[index].weight * _BEFORE_CONTRAST)
-        return _Clause(contrast=_AFTER_CONTRAST, since=len(weighed))
-    return _Clause(
-        contrast=1.0 if role == "stop" else clause.contrast,
-        conceded=_CONCEDED if role == "concession" else 1.0,
-        since=clause.since,
-    )
+        clause.ends(contrast=_AFTER_CONTRAST)
+        clause.since = len(weighed)
+    else:
+        clause.ends(contrast=clause.contrast, conceded=_CONCEDED if role == "concession" else 1.0)
 
 
 _NEGATES_BEFORE = frozenset({"niet", "nooit"})

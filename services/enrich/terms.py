@@ -136,6 +136,13 @@ class Matcher(Generic[V]):
                 node = self._child(node, self._atom(pattern, index))
             self._values[node].append(value)
         self._inner = frozenset(inner)
+        self._whole = [
+            self._values[moves[_ROOT]] if moves.keys() == {_ROOT} else None for moves in self._moves
+        ]
+        """By atom: what is found with it alone; None when it is also, or only, a part of something."""
+        for atom, moves in enumerate(self._moves):
+            if _ROOT in moves and moves[_ROOT] in inner:
+                self._whole[atom] = None
         self._overlapping = not longest
         kind = MatchKind.LeftmostLongest if longest else MatchKind.Standard
         self._automaton = AhoCorasick(list(index), matchkind=kind)
@@ -156,8 +163,11 @@ class Matcher(Generic[V]):
         """Return the terms in `line`, by where they end."""
         hits: list[Hit[V]] = []
         begun: dict[int, tuple[int, int]] = {}
-        values, inner = self._values, self._inner
+        values, inner, whole = self._values, self._inner, self._whole
         for atom, start, end in self._automaton.find_matches_as_indexes(line, self._overlapping):
+            if (alone := whole[atom]) is not None:
+                hits += [Hit(value, start, end) for value in alone]
+                continue
             moves = self._moves[atom]
             reached = [(moves[_ROOT], start)] if _ROOT in moves else []
             for node in begun.keys() & moves.keys():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.accuracy import SAMPLE_CONFIG, evaluate, labellers, sample_sets
-from services.enrich.steps import MODEL, STEPS, Enricher
+from services.enrich.model import shipped
+from services.enrich.steps import STEPS, Enricher
 from shared.brands import load_brands
 from shared.events import MAX_TEXT, EnrichedMention, Kind
 
@@ -79,7 +80,7 @@ def test_what_came_in_goes_out_with_the_labels() -> None:
     assert enriched.model_dump(include=set(type(mention).model_fields) - {"brand"}) == mention.model_dump(
         exclude={"brand"}
     )
-    assert (enriched.brand, enriched.hashtags, enriched.model) == ("Zonneveld Zorg", ("top",), MODEL)
+    assert (enriched.brand, enriched.hashtags, enriched.model) == ("Zonneveld Zorg", ("top",), shipped().name)
     assert EnrichedMention.model_validate_json(enriched.model_dump_json()) == enriched
 
 
@@ -89,7 +90,7 @@ def test_enriching_an_enriched_mention_changes_nothing() -> None:
 
 
 def test_the_steps_are_named_and_explained() -> None:
-    assert len({step.__name__ for step in STEPS}) == len(STEPS) == 11
+    assert len({step.__name__ for step in STEPS}) == len(STEPS) == 8
     assert all(step.__doc__ for step in STEPS)
 
 

@@ -1,0 +1,137 @@
+"""From scores to labels: what is likeliest, how sure that is, and the words that weighed most."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.enrich.features import Words, clipped
+from services.enrich.model import Floats, Head, Ints, Model, probabilities
+from shared.events import AuthorKind, SentimentLabel, Stage
+
+MAX_FAIL_TERMS = 10
+UNSURE_BELOW = 0.4
+"""A sentiment that is less likely than this is not called: docs/accuracy.md shows what that costs and gives."""
+FAIL_FROM = 0.5
+QUESTION_FROM = 0.5
+_RATING = 2.0
+"""What the best or worst rating adds to the score of positive or negative."""
+_TELLING_TOKENS = 3
+
+SENTIMENT, FAIL, QUESTION, STAGE, AUTHOR = "sentiment", "fail", "question", "stage", "author_kind"
+DOMAIN, GENERAL_SENTIMENT = "domain", "general_sentiment"
+"""The names of the heads."""
+
+
+class Judgement(NamedTuple):
+    """The labels of a mention that the model gives."""
+
+    sentiment: float = 0.0
+    sentiment_label: SentimentLabel = SentimentLabel.NEUTRAL
+    confidence: float = 1.0
+    sentiment_unsure: bool = False
+    is_fail: bool = False
+    fail_terms: tuple[str, ...] = ()
+    is_question: bool = False
+    stage: Stage = Stage.OTHER
+    author_kind: AuthorKind = AuthorKind.OTHER
+
+
+class Case(NamedTuple):
+    """What a judgement of one text is made from, besides its scores."""
+
+    tokens: Sequence[str]
+    signs: tuple[str, ...]
+    """The words that the lists take for a #fail."""
+    rating: float | None
+    """From -1 to 1."""
+    by_employer: bool
+
+
+def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) -> list[Judgement]:
+    """Return the judgement of each text of a batch, given its words and scores.
+
+    An employer's own text is neutral, no #fail and no question, whether it is known to be one or the model takes
+    it for one.
+    """
+    heads = {head.name: head for head in model.weights.heads}
+    feelings = _rounded(_feelings(scores, heads, [case.rating for case in cases]))
+    fails = _yes(scores, heads[FAIL])
+    questions = _yes(scores, heads[QUESTION])
+    stages = _likeliest(scores, heads[STAGE])
+    speakers = _likeliest(scores, heads[AUTHOR])
+    judgements = []
+    for number, case in enumerate(cases):
+        stage, speaker = Stage(stages[number]), AuthorKind(speakers[number])
+        if case.by_employer or speaker is AuthorKind.EMPLOYER:
+            judgements.append(Judgement(stage=stage, author_kind=AuthorKind.EMPLOYER))
+            continue
+        is_fail = fails[number] >= FAIL_FROM
+        terms: tuple[str, ...] = ()
+        if is_fail:
+            terms = case.signs or _telling(model.token_worth(words, number, heads[FAIL]), case.tokens)
+        judgements.append(
+            Judgement(
+                *_sentiment(feelings[number]),
+                is_fail=is_fail,
+                fail_terms=terms[:MAX_FAIL_TERMS],
+                is_question=questions[number] >= QUESTION_FROM,
+                stage=stage,
+                author_kind=speaker,
+            )
+        )
+    return judgements
+
+
+def _sentiment(shares: Sequence[float]) -> tuple[float, SentimentLabel, float, bool]:
+    """Return score, label, confidence, and whether it is neutral for want of anything surer."""
+    negative, neutral, positive = shares
+    score = round(positive - negative, 4)
+    best = max(shares)
+    if best < UNSURE_BELOW:
+        return score, SentimentLabel.NEUTRAL, best, True
+    if best == neutral:
+        return score, SentimentLabel.NEUTRAL, best, False
+    return score, SentimentLabel.POSITIVE if best == positive else SentimentLabel.NEGATIVE, best, False
+
+
+def _feelings(scores: Floats, heads: Mapping[str, Head], ratings: Sequence[float | None]) -> Floats:
+    """Return how likely negative, neutral and positive are; shape (texts, 3).
+
+    The heads for talk about recruitment and for any other talk are mixed by which of the two a text is.
+    """
+    recruitment = probabilities(_logits(scores, heads[DOMAIN]))[:, 1:]
+    logits = recruitment * _logits(scores, heads[SENTIMENT])
+    logits += (1 - recruitment) * _logits(scores, heads[GENERAL_SENTIMENT])
+    rated = _RATING * np.array([rating or 0.0 for rating in ratings])
+    logits[:, 0] -= rated
+    logits[:, 2] += rated
+    return probabilities(logits)
+
+
+def _logits(scores: Floats, head: Head) -> Floats:
+    return scores[:, head.columns] / head.temperature
+
+
+def _rounded(shares: Floats) -> list[list[float]]:
+    rounded: list[list[float]] = np.round(shares, 4).tolist()
+    return rounded
+
+
+def _yes(scores: Floats, head: Head) -> list[float]:
+    return [shares[1] for shares in _rounded(probabilities(_logits(scores, head)))]
+
+
+def _likeliest(scores: Floats, head: Head) -> list[str]:
+    best: npt.NDArray[np.int64] = scores[:, head.columns].argmax(1)
+    return [head.answers[number] for number in best.tolist()]
+
+
+def _telling(worth: Ints, tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that speak most for a #fail, in the order of the text, given the worth of no and yes."""
+    tokens = clipped(tokens)
+    speaks = (worth[:, 1] - worth[:, 0]).tolist()
+    named = [place for place, token in enumerate(tokens) if token[0].isalnum()]
+    best = sorted(named, key=lambda place: (-speaks[place], place))[:_TELLING_TOKENS]
+    return tuple(dict.fromkeys(tokens[place] for place in sorted(best)))

@@ -1,0 +1,1 @@
+"""Makes the learned model: `klankbord train`."""

@@ -1,0 +1,174 @@
+"""The labelled texts that training reads, what each set may teach, and which part of it does.
+
+Our own: tests/data/hr_mentions.jsonl (its split is written in it; "test" is never used for choosing or training), the
+written examples beside this file, corrections that people made. Others': the train_* sets of the folder that is given,
+whose licences allow it (docs/accuracy.md). A set that is not there is left out, and said so.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from shared.errors import ConfigError
+from shared.events import AuthorKind, Kind, SentimentLabel, Stage
+
+OWN = Path("tests/data/hr_mentions.jsonl")
+WRITTEN = Path(__file__).parent / "written.jsonl"
+_SENTIMENTS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
+_OWN_IMPORTANCE = 3.0
+"""What one of our own counts, in examples of others: they are of the matter itself."""
+_DEV_TENTHS = 1
+
+ANSWERS: dict[str, tuple[str, ...]] = {
+    "sentiment": tuple(label.value for label in SentimentLabel),
+    "fail": ("no", "yes"),
+    "question": ("no", "yes"),
+    "stage": tuple(stage.value for stage in Stage),
+    "author_kind": tuple(kind.value for kind in AuthorKind),
+    "language": ("nl", "en", "other"),
+    "domain": ("general", "recruitment"),
+    "general_sentiment": tuple(label.value for label in SentimentLabel),
+}
+GENERAL_IMPORTANCE = 0.5
+"""What one of our own counts for the sentiment of general talk."""
+
+
+class Source(NamedTuple):
+    """One of others' sets: its file, and how much an example counts."""
+
+    file: str
+    importance: float
+    two_classes: bool = False
+
+
+SOURCES = (
+    Source("train_en_sent_vader_tweets", 1.0),
+    Source("train_nl_sent_ecosent_train", 1.0),
+    Source("train_nl_sent_bolcom", 1.0, two_classes=True),
+    Source("train_nl_sent_xed_silver", 0.3, two_classes=True),
+    Source("train_en_q_tweetact", 1.0),
+    Source("train_nl_q_subs_nomark", 1.0),
+    Source("train_en_q_subs_nomark", 1.0),
+    Source("train_lid_lingua_sentences", 1.0),
+    Source("train_lid_lingua_word_pairs", 1.0),
+)
+
+
+class Example(NamedTuple):
+    """One labelled text."""
+
+    text: str
+    source: str
+    part: str
+    """train, dev or test."""
+    gold: dict[str, str]
+    """By head, the right answer."""
+    importance: float = 1.0
+    two_classes: bool = False
+    language: str = "other"
+    """nl, en or other."""
+    kind: Kind = Kind.POST
+    rating: float | None = None
+    rating_scale: float = 5.0
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of ours, about recruitment."""
+        return self.gold.get("domain") == "recruitment"
+
+
+def own_examples(folder: Path) -> list[Example]:
+    """Return our labelled recruitment mentions, below `folder` (the repository).
+
+    Raises ConfigError when they are not there: training needs a checkout.
+    """
+    path = folder / OWN
+    if not path.exists():
+        raise ConfigError(f"{path} is not there: run this in a checkout of Klankbord.")
+    return [_own(row, path.stem, row["split"]) for row in _rows(path)]
+
+
+def written_examples() -> list[Example]:
+    """Return the examples that were written to learn from."""
+    return [_own(row, WRITTEN.stem, "train") for row in _rows(WRITTEN)]
+
+
+def corrected_examples(path: Path) -> list[Example]:
+    """Return what people corrected: the lines of `klankbord corrections export`.
+
+    Raises ConfigError, which names the line, when the file is not such.
+    """
+    examples = []
+    for number, row in enumerate(_rows(path), 1):
+        if not isinstance(row.get("text"), str):
+            raise ConfigError(
+                f"{path}, line {number}: has no text; make it with klankbord corrections export."
+            )
+        examples.append(_own(row, "corrections", "train"))
+    return examples
+
+
+def others_examples(folder: Path) -> tuple[list[Example], list[str]]:
+    """Return the examples of others' sets in `folder`, and the names of the sets that are not there."""
+    examples: list[Example] = []
+    missing = []
+    for source in SOURCES:
+        path = folder / f"{source.file}.jsonl"
+        if path.exists():
+            examples += [_others(row, source) for row in _rows(path)]
+        else:
+            missing.append(source.file)
+    return examples, missing
+
+
+def _own(row: dict[str, Any], source: str, part: str) -> Example:
+    gold = {
+        head: str(row[head]) for head in ("sentiment", "stage", "author_kind") if row.get(head) is not None
+    }
+    gold |= {head: "yes" if row[head] else "no" for head in ("fail", "question") if row.get(head) is not None}
+    language = _language(row["lang"])
+    gold |= {"language": language, "domain": "recruitment"}
+    if "sentiment" in gold:
+        gold["general_sentiment"] = gold["sentiment"]
+    return Example(
+        row["text"],
+        source,
+        part,
+        gold,
+        _OWN_IMPORTANCE,
+        language=language,
+        kind=Kind(row.get("kind") or "post"),
+        rating=row.get("rating"),
+        rating_scale=row.get("rating_scale") or 5.0,
+    )
+
+
+def _others(row: dict[str, Any], source: Source) -> Example:
+    part = "dev" if crc32(row["text"].encode()) % 10 < _DEV_TENTHS else "train"
+    language = _language(row["lang"])
+    # Among the subtitles are lines in other languages: they do not teach which one is which.
+    gold = {} if "subs" in source.file else {"language": language}
+    match row["task"]:
+        case "sentiment":
+            gold |= {"domain": "general", "sentiment": _SENTIMENTS[row["label"]].value}
+            gold["general_sentiment"] = gold["sentiment"]
+        case "question":
+            gold |= {"domain": "general", "question": "yes" if row["label"] else "no"}
+    return Example(row["text"], source.file, part, gold, source.importance, source.two_classes, language)
+
+
+def _language(language: str) -> str:
+    return language if language in {"nl", "en"} else "other"
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"{path}, line {number}: is no JSON: {error}.") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f"{path}, line {number}: must be a JSON object.")
+        yield row

@@ -1,0 +1,184 @@
+"""The recipe: from labelled texts to weights. The same data give the same weights."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from services.enrich.features import (
+    SPACE,
+    Vocabulary,
+    class_features,
+    hashed,
+    pairs_of,
+    part_features,
+    word_features,
+)
+from services.enrich.model import Floats, Head, Weights
+from services.enrich.steps import Batch, Draft, find_cues, leave_out_quotes, read_text, take_marks
+from services.enrich.training.data import ANSWERS, GENERAL_IMPORTANCE, Example
+from services.enrich.training.fit import Examples, fit, temperature
+from shared.events import Language, Mention, RawMention
+
+NAME = "klankbord-linear-1"
+_WORD, _CLASS, _PART, _PAIR, _MARK = 1.0, 0.7, 0.35, 0.7, 0.5
+"""What each kind of feature counts: how much of the penalty it escapes."""
+_LEAST_TEXTS = 2
+"""A feature of fewer texts than this is left out: it can only be learned by heart."""
+_WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+_BYTE = 127
+
+
+class Text(NamedTuple):
+    """What the model reads of one example."""
+
+    tokens: Sequence[str]
+    marks: Sequence[str]
+
+
+class HeadRecipe(NamedTuple):
+    """How one head is fitted."""
+
+    penalty: float
+    iterations: int
+
+
+RECIPES = {
+    "sentiment": HeadRecipe(2.5, 80),
+    "fail": HeadRecipe(1.5, 80),
+    "question": HeadRecipe(1.5, 80),
+    "stage": HeadRecipe(1.0, 80),
+    "author_kind": HeadRecipe(1.5, 60),
+    "language": HeadRecipe(0.3, 80),
+    "domain": HeadRecipe(3.0, 40),
+    "general_sentiment": HeadRecipe(2.5, 80),
+}
+_WORDS_ONLY = frozenset({"language"})
+"""Heads that are asked before there are marks."""
+
+Tell = Callable[[str], None]
+
+
+def train(examples: Sequence[Example], tell: Tell) -> Weights:
+    """Return weights fitted to the examples of the parts train; those of the part dev set the temperatures.
+
+    `tell` is given a line on each step. Examples of the part test take no part.
+    """
+    used = [example for example in examples if example.part != "test"]
+    tell(f"reading {len(used):,} texts")
+    drafts = drafts_of(used)
+    texts = [Text(draft.tokens, draft.marks) for draft in drafts]
+    words, features = _word_features(texts), _features(texts)
+    columns = _columns(features)
+    worth = sp.diags_array(_worth(texts)[columns])
+    features, words = features[:, columns] @ worth, words[:, columns] @ worth
+    tell(f"{len(columns):,} features")
+    fitted = []
+    for head in ANSWERS:
+        weights, degrees, counts = _fit_head(head, used, words if head in _WORDS_ONLY else features)
+        tell(f"{head}: {counts}, temperature {degrees}")
+        fitted.append((head, worth @ weights, degrees))
+    return _packed(columns, fitted)
+
+
+def drafts_of(examples: Sequence[Example]) -> list[Draft]:
+    """Return what the worker's own steps make of each example, up to what the model reads of it."""
+    drafts = [Draft(_mention(example), language=Language(example.language)) for example in examples]
+    batch, tools = Batch(drafts), None
+    for step in (leave_out_quotes, read_text, find_cues, take_marks):
+        step(batch, tools)  # type: ignore[arg-type]  # These four look nothing up.
+    return drafts
+
+
+def _mention(example: Example) -> RawMention:
+    mention = Mention(
+        source="training",
+        text=example.text,
+        published_at=_WHEN,
+        kind=example.kind,
+        rating=example.rating,
+        rating_scale=example.rating_scale,
+    )
+    return RawMention.of(mention, _WHEN)
+
+
+def _features(texts: Sequence[Text]) -> sp.csr_matrix:
+    """Return how often each feature is in each text, those of words and pairs over the root of its tokens."""
+    rows = [row for row, text in enumerate(texts) for _ in text.marks]
+    marks = [hashed(f"m:{mark}") for text in texts for mark in text.marks]
+    marked = sp.csr_matrix((np.ones(len(marks)), (rows, marks)), shape=(len(texts), SPACE))
+    return (_word_features(texts, with_pairs=True) + marked).tocsr()
+
+
+def _word_features(texts: Sequence[Text], *, with_pairs: bool = False) -> sp.csr_matrix:
+    vocabulary = Vocabulary()
+    numbers, begins = words = vocabulary.words_of([text.tokens for text in texts])
+    counts = sp.csr_matrix((np.ones(len(numbers)), numbers, begins), shape=(len(texts), len(vocabulary)))
+    of_words = [(row, f) for row, word in enumerate(vocabulary.known) if row for f in word_features(word)]
+    rows, columns = np.array(of_words).T
+    features = counts @ sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vocabulary), SPACE))
+    if with_pairs:
+        for pairs in pairs_of(words, vocabulary.hashes()):
+            ones = np.ones(len(pairs.features))
+            features = features + sp.csr_matrix((ones, *pairs), shape=(len(texts), SPACE))
+    shares = 1 / np.sqrt(np.maximum(np.diff(begins), 1))
+    return (sp.diags_array(shares) @ features).tocsr()
+
+
+def _worth(texts: Sequence[Text]) -> Floats:
+    """Return what each feature counts, by what kind it is; shape (SPACE,)."""
+    worth = np.full(SPACE, _PAIR)
+    words = sorted({token for text in texts for token in text.tokens})
+    worth[[feature for word in words for feature in part_features(word)]] = _PART
+    worth[[feature for word in words for feature in class_features(word)]] = _CLASS
+    worth[[hashed(f"w:{word}") for word in words]] = _WORD
+    worth[[hashed(f"m:{mark}") for text in texts for mark in text.marks]] = _MARK
+    return worth
+
+
+def _columns(features: sp.csr_matrix) -> np.typing.NDArray[np.int64]:
+    texts = np.bincount(features.indices, minlength=SPACE)
+    return np.flatnonzero(texts >= _LEAST_TEXTS)
+
+
+def _fit_head(head: str, examples: Sequence[Example], features: sp.csr_matrix) -> tuple[Floats, float, str]:
+    answers = ANSWERS[head]
+    rows = np.array([row for row, example in enumerate(examples) if head in example.gold])
+    labelled = [examples[row] for row in rows]
+    gold = np.array([answers.index(example.gold[head]) for example in labelled])
+    possible = np.ones((len(rows), len(answers)), bool)
+    if "neutral" in answers:
+        possible[[example.two_classes for example in labelled], answers.index("neutral")] = False
+    learns = np.array([example.part == "train" for example in labelled])
+    importance = np.array([example.importance for example in labelled])
+    if head == "general_sentiment":
+        importance = np.where([e.own for e in labelled], GENERAL_IMPORTANCE, importance)
+    recipe = RECIPES[head]
+    weights = fit(
+        Examples(features[rows[learns]], gold[learns], possible[learns], importance[learns]),
+        recipe.penalty,
+        recipe.iterations,
+    )
+    # Each by the talk that it is for: other talk has shares of answers of its own.
+    wanted_own = head != "general_sentiment"
+    checks = ~learns & possible.all(1) & np.array([example.own == wanted_own for example in labelled])
+    degrees = temperature(features[rows[checks]] @ weights, gold[checks])
+    return weights, degrees, f"{learns.sum():,} to learn from, {checks.sum():,} to check by"
+
+
+def _packed(columns: np.typing.NDArray[np.int64], fitted: Sequence[tuple[str, Floats, float]]) -> Weights:
+    """Return the weights as bytes; features whose weights are all nothing are left out."""
+    heads, parts, scales, begin = [], [], [], 0
+    for name, weights, degrees in fitted:
+        answers = ANSWERS[name]
+        heads.append(Head(name, answers, slice(begin, begin + len(answers)), degrees))
+        begin += len(answers)
+        # A few large weights would leave little resolution for the many: they are cut.
+        scale = float(np.quantile(np.abs(weights[weights != 0.0]), 0.9995)) / _BYTE
+        parts.append(np.clip(np.round(weights / scale), -_BYTE, _BYTE).astype(np.int8))
+        scales += [scale] * len(answers)
+    rows = np.hstack(parts)
+    kept = (rows != 0).any(1)
+    return Weights(NAME, tuple(heads), columns[kept], rows[kept], np.array(scales))
