@@ -141,12 +141,42 @@ def import_(
 
 @app.command()
 def enrich(
-    config: Annotated[Path | None, typer.Option(help="Brands. [default: KLANKBORD_CONFIG_FILE]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Brands and topics. [default: KLANKBORD_CONFIG_FILE]")
+    ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also say, by label, which words and signs weighed most.")
+    ] = False,
 ) -> None:
     """Label mentions without Kafka: JSON lines on standard input, enriched JSON lines on standard output."""
     from services.enrich.stream import run_stream
 
-    raise typer.Exit(run_stream(sys.stdin.buffer, sys.stdout.buffer, config))
+    raise typer.Exit(run_stream(sys.stdin.buffer, sys.stdout.buffer, config, explain=why))
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path, typer.Option(help="Folder with the train_*.jsonl sets; those that are not there are left out.")
+    ] = Path("../shared/data"),
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            "--with-corrections", metavar="FILE", help="Also learn from these: klankbord corrections export."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the model goes. [default: the one that Klankbord comes with]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the new model into use also where it is worse.")
+    ] = False,
+) -> None:
+    """Train the labels' model anew. It is taken into use only when it is no worse on the fixed test set."""
+    from services.enrich.training.command import TrainOptions, run_train
+
+    options = TrainOptions(data=data, corrections=corrections, out=out, force=force)
+    raise typer.Exit(run_train(options, typer.echo))
 
 
 @app.command()

@@ -19,6 +19,11 @@
     [[feeds]]                               # a feed of no brand: entries are matched by terms
     url = "https://example.org/news.atom"
 
+    [[topics]]                              # topics of your own, or more terms for one that is there
+    name = "parking"
+    terms = ["parkeer*", "fietsenstalling"] # as services/enrich/terms.py writes them
+    examples = ["Minpuntje: de fietsenstalling is te klein"]   # each must be found, or this file is refused
+
 All matching ignores case and accents (services/enrich/brands.py).
 """
 
@@ -101,11 +106,22 @@ class Brand(_Strict):
         return (self.name, *self.aliases)
 
 
+class OwnTopic(_Strict):
+    """A topic (keyword tag) of one's own, or more terms for one that Klankbord knows."""
+
+    name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,39}$")]
+    terms: Annotated[tuple[Term, ...], Field(min_length=1, max_length=500)]
+    examples: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], Field(max_length=100)
+    ] = ()
+
+
 class BrandBook(_Strict):
     """All of klankbord.toml."""
 
     brands: tuple[Brand, ...] = ()
     feeds: tuple[Feed, ...] = ()
+    topics: Annotated[tuple[OwnTopic, ...], Field(max_length=200)] = ()
 
     @model_validator(mode="after")
     def _unambiguous(self) -> Self:
@@ -115,6 +131,9 @@ class BrandBook(_Strict):
                 if name in owner:
                     raise ValueError(f"the name {name!r} stands for both {owner[name]} and {brand.name}")
                 owner[name] = brand.name
+        names = [topic.name for topic in self.topics]
+        if double := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the topic {double!r} stands there twice: put its terms together")
         return self
 
     def named(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """Wires the enrichment worker: settings -> labeller, Kafka, Faust app -> run."""
 
 import asyncio
+import gc
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,13 @@ from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
 from shared.lag import LagReporter
 from shared.liveness import StallDetector
-from shared.metrics_catalogue import ENRICH_BATCH_MESSAGES, ENRICH_BATCH_SECONDS, Bounded, Exporter
+from shared.metrics_catalogue import (
+    ENRICH_BATCH_MESSAGES,
+    ENRICH_BATCH_SECONDS,
+    ENRICH_STEP_SECONDS,
+    Bounded,
+    Exporter,
+)
 from shared.settings import Settings
 from shared.telemetry import serve_probes
 from shared.topics import Topic
@@ -50,13 +57,20 @@ async def _serve(settings: Settings, group: str) -> int:
         return await worker.run(stopping)
 
 
+def _count_step(step: str, seconds: float) -> None:
+    ENRICH_STEP_SECONDS.labels(step).inc(seconds)
+
+
 class Worker:
     """The Faust app and what it needs."""
 
     def __init__(self, settings: Settings, group: str) -> None:
         self._settings = settings
         book = load_brands(settings.config_file)
-        self._enricher = Enricher(book)
+        self._enricher = Enricher(book, timed=_count_step)
+        # What is loaded now stays: the collector need not look at it again on every round.
+        gc.collect()
+        gc.freeze()
         self._brand_label = Bounded(brand.name for brand in book.brands)
         self._lag = LagReporter(settings, Exporter.ENRICH, Topic.RAW, group, self._held)
         self._output = KafkaOutput(partial(new_producer, settings))

@@ -1,8 +1,8 @@
 """What the learned model reads of a text: features of its words, of what stands side by side, and marks.
 
-A feature is a number below SPACE, the hash of its name. A word has features of its own (itself, its parts, its
-class), which are known once the word is; pairs of words and of classes are hashed for a whole batch at once. A mark
-is a fact of the text as a whole: what the word lists found in it, its kind, its length.
+A feature is a number below SPACE, the hash of its name. A word has features of its own (itself, its parts,
+its class), which are known once the word is; pairs of words and of classes are hashed for a whole batch at
+once. A mark is a fact of the text as a whole: what the word lists found in it, its kind, its length.
 """
 
 from collections.abc import Sequence
@@ -120,7 +120,7 @@ def begins_of(lists: Sequence[Sequence[object]]) -> Numbers:
 
 
 def pairs_of(words: Words, hashes: tuple[npt.NDArray[np.uint64], ...]) -> list[Pairs]:
-    """Return what stands side by side in a batch: two words; two and three classes; two classes among the classes.
+    """Return what stands side by side in a batch: words, classes, and classes among the classes alone.
 
     A word without a class stands for itself between classes; among the classes it is passed over.
     """
@@ -144,10 +144,34 @@ def pairs_of(words: Words, hashes: tuple[npt.NDArray[np.uint64], ...]) -> list[P
 def _joined(
     parts: Sequence[npt.NDArray[np.uint64]], owners: npt.NDArray[np.int32], kind: int
 ) -> tuple[Numbers, npt.NDArray[np.int32]]:
-    """Return the features of what stands in `parts` at the same place, and whose they are; of one text only."""
+    """Return the features of what stands in `parts` at the same place, in one text, and whose they are."""
     apart = len(owners) - len(parts[0])
     mixed = np.full(len(parts[0]), kind, np.uint64)
     for part in parts:
         mixed = (mixed ^ part) * _MIX
     inside = owners[:-apart] == owners[apart:]
     return ((mixed >> _SHIFT) & _MASK).astype(np.int64)[inside], owners[apart:][inside]
+
+
+def pairs_named(tokens: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the features of what stands side by side in one text, each with the words that it is of."""
+    vocabulary = Vocabulary()
+    words = vocabulary.words_of([tokens])
+    classed = [token for token in tokens if word_classes(token)]
+    names = (
+        _side_by_side(tokens, 2),
+        _side_by_side(tokens, 2),
+        _side_by_side(tokens, 3),
+        _side_by_side(classed, 2, " … "),
+        [f"{left} … {right}" for left, right in zip(classed, classed[2:], strict=False)],
+    )
+    pairs = pairs_of(words, vocabulary.hashes())
+    return [
+        (name, int(feature))
+        for kind, of_kind in zip(names, pairs, strict=True)
+        for name, feature in zip(kind, of_kind.features, strict=True)
+    ]
+
+
+def _side_by_side(tokens: Sequence[str], many: int, between: str = " ") -> list[str]:
+    return [between.join(tokens[at : at + many]) for at in range(len(tokens) - many + 1)]

@@ -12,10 +12,12 @@ from shared.events import AuthorKind, SentimentLabel, Stage
 
 MAX_FAIL_TERMS = 10
 UNSURE_BELOW = 0.4
-"""A sentiment that is less likely than this is not called: docs/accuracy.md shows what that costs and gives."""
+"""A sentiment that is less likely than this is not called (docs/accuracy.md)."""
 FAIL_FROM = 0.5
 QUESTION_FROM = 0.5
-_RATING = 2.0
+EMPLOYER_FROM = 0.7
+_OWN_CONFIDENCE = 0.9
+_RATING = 3.0
 """What the best or worst rating adds to the score of positive or negative."""
 _TELLING_TOKENS = 3
 
@@ -29,7 +31,7 @@ class Judgement(NamedTuple):
 
     sentiment: float = 0.0
     sentiment_label: SentimentLabel = SentimentLabel.NEUTRAL
-    confidence: float = 1.0
+    confidence: float = 0.0
     sentiment_unsure: bool = False
     is_fail: bool = False
     fail_terms: tuple[str, ...] = ()
@@ -52,22 +54,24 @@ class Case(NamedTuple):
 def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) -> list[Judgement]:
     """Return the judgement of each text of a batch, given its words and scores.
 
-    An employer's own text is neutral, no #fail and no question, whether it is known to be one or the model takes
-    it for one.
+    An employer's own text is neutral, no #fail and no question, whether it is known to be one or the model
+    takes it for one.
     """
     heads = {head.name: head for head in model.weights.heads}
     feelings = _rounded(_feelings(scores, heads, [case.rating for case in cases]))
     fails = _yes(scores, heads[FAIL])
     questions = _yes(scores, heads[QUESTION])
     stages = _likeliest(scores, heads[STAGE])
-    speakers = _likeliest(scores, heads[AUTHOR])
+    speakers = _speakers(scores, heads[AUTHOR])
     judgements = []
     for number, case in enumerate(cases):
         stage, speaker = Stage(stages[number]), AuthorKind(speakers[number])
         if case.by_employer or speaker is AuthorKind.EMPLOYER:
-            judgements.append(Judgement(stage=stage, author_kind=AuthorKind.EMPLOYER))
+            own = Judgement(confidence=_OWN_CONFIDENCE, stage=stage, author_kind=AuthorKind.EMPLOYER)
+            judgements.append(own)
             continue
-        is_fail = fails[number] >= FAIL_FROM
+        # Who writes #fail says so.
+        is_fail = fails[number] >= FAIL_FROM or any(sign.startswith("#") for sign in case.signs)
         terms: tuple[str, ...] = ()
         if is_fail:
             terms = case.signs or _telling(model.token_worth(words, number, heads[FAIL]), case.tokens)
@@ -123,13 +127,21 @@ def _yes(scores: Floats, head: Head) -> list[float]:
     return [shares[1] for shares in _rounded(probabilities(_logits(scores, head)))]
 
 
+def _speakers(scores: Floats, head: Head) -> list[str]:
+    """Return who speaks; the employer itself only where that is quite sure, as its texts count nowhere."""
+    shares = probabilities(_logits(scores, head))
+    employer = head.answers.index(AuthorKind.EMPLOYER)
+    shares[shares[:, employer] < EMPLOYER_FROM, employer] = 0.0
+    return [head.answers[number] for number in shares.argmax(1).tolist()]
+
+
 def _likeliest(scores: Floats, head: Head) -> list[str]:
     best: npt.NDArray[np.int64] = scores[:, head.columns].argmax(1)
     return [head.answers[number] for number in best.tolist()]
 
 
 def _telling(worth: Ints, tokens: Sequence[str]) -> tuple[str, ...]:
-    """Return the words that speak most for a #fail, in the order of the text, given the worth of no and yes."""
+    """Return the words that speak most for a #fail, in their order, given the worth of no and yes."""
     tokens = clipped(tokens)
     speaks = (worth[:, 1] - worth[:, 0]).tolist()
     named = [place for place, token in enumerate(tokens) if token[0].isalnum()]

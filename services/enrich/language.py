@@ -27,7 +27,7 @@ _HINT = 2.5
 _VOTE = 0.9
 _UNLIKELY = -30.0
 _CLEAR_MARGIN = 3.0
-"""The learned head is trusted alone when its best answer is this much above its next (log-odds)."""
+"""The learned head is trusted alone when its best is this far above its next (log-odds)."""
 _LEAST_MARGIN = 0.3
 """With less than this between the best two, a language is not called."""
 _TRUST = 1.0
@@ -41,8 +41,8 @@ def languages_of(
     """Return the language of each text, given its words and the source's hint.
 
     The learned head decides where it is sure, else n-grams, function words and the hint together. Without a
-    word (links, handles, hashtags are none) the hint decides; without that, or with too little to go by, it is
-    "und".
+    word (links, handles, hashtags are none) the hint decides; without that, or with too little to go by, it
+    is "und".
     """
     head = model.weights.head("language")
     scores = model.word_scores(words, head).tolist()

@@ -1,7 +1,7 @@
 """What is so of a text as a whole, as names that the learned model has weights for.
 
-Amounts are marks that add up: a text with three questions has "?>=1" and "?>=2". What the word lists find counts
-here too, so that the model begins where they end.
+Amounts are marks that add up: a text with three questions has "?>=1" and "?>=2". What the word lists find
+counts here too, so that the model begins where they end.
 """
 
 from bisect import bisect_right

@@ -1,14 +1,16 @@
-"""The learned model: heads that share features, whole numbers all the way, so that a batch and a single text agree.
+"""The learned model: heads that share features. Whole numbers, so that a batch and a single text agree.
 
-A head is a question with its answers (sentiment: negative, neutral, positive). The score of an answer is the sum of
-the weights of the text's features: those of words and pairs divided by the root of how many tokens there are, those
-of marks as they are. Weights are stored as bytes with one scale a head; services/enrich/training makes them.
+A head is a question with its answers (sentiment: negative, neutral, positive). The score of an answer is the
+sum of the weights of the text's features: those of words and pairs divided by the root of how many tokens
+there are, those of marks as they are. Weights are stored as bytes with one scale a head;
+services/enrich/training makes them.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ from shared.errors import ConfigError
 
 PATH = Path(__file__).parent / "weights" / "klankbord-linear-1.npz"
 MAX_WORDS = 200_000
-"""Words whose sums are kept; beyond that all are forgotten and met anew, so that memory is bounded (30 MB)."""
+"""Words whose sums are kept; beyond that all are forgotten and met anew: memory is bounded (30 MB)."""
 MAX_FILE_BYTES = 100_000_000
 
 Floats = npt.NDArray[np.float64]
@@ -118,6 +120,24 @@ class Model:
         """Return what each token of a text adds to the sums of `head`'s answers; shape (tokens, answers)."""
         return self._sums[words.numbers[words.begins[text] : words.begins[text + 1]], head.columns]
 
+    def worth_of_word(self, word: str, head: Head, answer: int) -> float:
+        """Return how much a word by itself speaks for an answer, before it is divided among the tokens."""
+        return self._worth(self._rows[self._slots[word_features(word)]].sum(0), head, answer)
+
+    def worth_of_feature(self, feature: int, head: Head, answer: int) -> float:
+        """Return how much a feature speaks for an answer, before it is divided among the tokens."""
+        return self._worth(self._rows[self._slots[feature]], head, answer)
+
+    def worth_of_mark(self, mark: str, head: Head, answer: int) -> float:
+        """Return how much a mark speaks for an answer."""
+        return self.worth_of_feature(hashed(f"m:{mark}"), head, answer)
+
+    def _worth(self, row: Ints, head: Head, answer: int) -> float:
+        """Return the log-odds of an answer against the mean of the others that `row` gives."""
+        own = row[head.columns]
+        others = (own.sum() - own[answer]) / (len(own) - 1)
+        return float((own[answer] - others) * self.weights.scales[head.columns.start] / head.temperature)
+
     def _mark_sums(self, marks: Sequence[Sequence[str]]) -> Ints:
         known = self._marks
         try:
@@ -177,7 +197,7 @@ def load(path: Path) -> Weights:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes: no model of klankbord train.")
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             heads = _heads(arrays["heads"].tolist())
             columns = heads[-1].columns.stop
             weights = Weights(
@@ -194,7 +214,7 @@ def load(path: Path) -> Weights:
             return weights
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: make a model with `klankbord train`.") from None
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
         raise ConfigError(f"{path} is no model of klankbord train: {error}.") from None
 
 

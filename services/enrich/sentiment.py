@@ -131,7 +131,7 @@ class _Clause:
         return (self.boost if boosted else 1.0) * self.contrast * self.conceded
 
     def ends(self, *, contrast: float, conceded: float = 1.0) -> None:
-        """What was negated or strengthened is so no longer."""
+        """Let nothing before weigh on what comes."""
         self.negated_at = self.boosted_at = -1
         self.boost, self.contrast, self.conceded = 1.0, contrast, conceded
 

@@ -1,7 +1,7 @@
-"""How mentions are enriched: STEPS, read from top to bottom. Each fills something in for a whole batch of drafts.
+"""How mentions are enriched: STEPS, read from top to bottom. Each fills something in for a whole batch.
 
-The word lists say what they see; the learned model weighs that together with the words themselves (features.py,
-marks.py, model.py). What is said of one mention never depends on the others in its batch.
+The word lists say what they see; the learned model weighs that together with the words themselves
+(features.py, marks.py, model.py). What is said of one mention never depends on the others in its batch.
 """
 
 import threading
@@ -23,7 +23,8 @@ from services.enrich.model import Model, Weights, shipped
 from services.enrich.reading import Reading, read
 from services.enrich.sentiment import Rating, sentiment_of
 from services.enrich.signals import advertises, fail_of, is_question
-from services.enrich.topics import topics_of
+from services.enrich.topics import OwnTopics, topics_of
+from services.enrich.why import why
 from shared.brands import BrandBook
 from shared.events import SCHEMA_VERSION, AuthorKind, EnrichedMention, Kind, Language, RawMention, Stage
 
@@ -57,6 +58,7 @@ class Tools:
     """What steps look things up in."""
 
     brands: Brands
+    topics: OwnTopics
     model: Model
 
 
@@ -125,7 +127,7 @@ def take_marks(batch: Batch, _tools: Tools) -> None:
 
 
 def judge(batch: Batch, tools: Tools) -> None:
-    """Weigh all of it: sentiment, #fail, question, stage, who speaks. What the employer says is neutral."""
+    """Weigh it all: sentiment, #fail, question, stage, who speaks. What the employer says is neutral."""
     drafts, words = batch.drafts, batch.words
     assert words is not None  # tell_languages comes before.
     scores = tools.model.score(words, [draft.marks for draft in drafts])
@@ -134,10 +136,10 @@ def judge(batch: Batch, tools: Tools) -> None:
         draft.judgement = judgement
 
 
-def tag_topics(batch: Batch, _tools: Tools) -> None:
+def tag_topics(batch: Batch, tools: Tools) -> None:
     """Tag what it is about."""
     for draft in batch.drafts:
-        draft.topics = topics_of(draft.cues)
+        draft.topics = topics_of(draft.cues, tools.topics.find(draft.reading.line))
 
 
 Step = Callable[[Batch, Tools], None]
@@ -163,13 +165,13 @@ Timed = Callable[[str, float], None]
 class Enricher:
     """Labels mentions for one brand book. Same mention, same answer; built once, may be shared by threads.
 
-    `timed` is told how long each step takes. Raises ConfigError when a term of the book cannot be found in any
-    text, or a word list or the model is malformed.
+    `timed` is told how long each step takes. Raises ConfigError when a term of the book cannot be found in
+    any text, or a word list or the model is malformed.
     """
 
     def __init__(self, book: BrandBook, weights: Weights | None = None, timed: Timed | None = None) -> None:
         self.weights = weights or shipped()
-        self._tools = Tools(Brands(book), Model(self.weights))
+        self._tools = Tools(Brands(book), OwnTopics(book), Model(self.weights))
         self._timed = timed
         self._lock = threading.Lock()
         # Load now what else the first mention would wait for.
@@ -193,6 +195,12 @@ class Enricher:
     def label_batch(self, raws: Sequence[RawMention]) -> list[EnrichedMention]:
         """Return `label` of each of `raws`, in their order."""
         return [self._enriched(draft) for draft in self.drafts(raws, STEPS)]
+
+    def why(self, raw: RawMention) -> dict[str, dict[str, object]]:
+        """Return why a mention gets its labels (services/enrich/why.py)."""
+        (draft,) = self.drafts([raw], STEPS)
+        with self._lock:
+            return why(self._tools.model, draft.tokens, draft.marks)
 
     def drafts(self, raws: Sequence[RawMention], steps: Sequence[Step]) -> list[Draft]:
         """Return what `steps` make of `raws`."""
@@ -239,7 +247,7 @@ _FIELDS = frozenset(EnrichedMention.model_fields)
 
 
 def _constructed(fields: dict[str, object]) -> EnrichedMention:
-    """Return what EnrichedMention.model_construct(**fields) does, with all fields given: five times as fast."""
+    """Return what EnrichedMention.model_construct(**fields) does, with all fields given; much faster."""
     mention = EnrichedMention.__new__(EnrichedMention)
     object.__setattr__(mention, "__dict__", fields)
     object.__setattr__(mention, "__pydantic_fields_set__", set(_FIELDS))

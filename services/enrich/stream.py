@@ -6,11 +6,13 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pydantic_core import to_json
+
 from services.enrich.steps import Enricher
 from shared.brands import BrandBook, load_brands
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError, InvalidMention
-from shared.events import MAX_MENTION_BYTES, RawMention, parse_mention
+from shared.events import MAX_MENTION_BYTES, EnrichedMention, RawMention, parse_mention
 from shared.settings import load_settings
 
 _CHUNK_BYTES = 65_536
@@ -23,6 +25,7 @@ def run_stream(
     stdout: BinaryIO,
     config: Path | None,
     *,
+    explain: bool = False,
     clock: Clock | None = None,
     complain: Complain | None = None,
 ) -> int:
@@ -30,7 +33,8 @@ def run_stream(
 
     A refused line is one line of complaint (standard error), with its number and the reason; the rest goes
     on. A mention that matches no brand comes out with brand "". Brands are those of `config`; without it,
-    those of the file that the settings name, if it is there. Raises ConfigError on a wrong configuration.
+    those of the file that the settings name, if it is there. With `explain`, each mention also says "why": by
+    label, what weighed most. Raises ConfigError on a wrong configuration.
     """
     clock = clock or SystemClock()
     complain = complain or _to_stderr
@@ -41,21 +45,26 @@ def run_stream(
             continue
         now = clock.now()
         try:
-            mention = enricher.label(RawMention.of(parse_mention(line, now), now))
+            raw = RawMention.of(parse_mention(line, now), now)
         except InvalidMention as error:
             refused += 1
             complain(f"line {number}: {error}")
             continue
+        mention = enricher.label(raw)
         unmatched += not mention.brand
-        stdout.write(mention.model_dump_json().encode() + b"\n")
+        stdout.write(_explained(enricher, raw, mention) if explain else mention.model_dump_json().encode())
+        stdout.write(b"\n")
     stdout.flush()
     if unmatched:
-        complain(
-            f"{unmatched:,} mentions match no brand; the pipeline drops such, here their brand is empty."
-        )
+        mentions = "1 mention matches" if unmatched == 1 else f"{unmatched:,} mentions match"
+        complain(f"{mentions} no brand; the pipeline drops such, here their brand is empty.")
     if refused:
-        complain(f"{refused:,} lines were refused.")
+        complain("1 line was refused." if refused == 1 else f"{refused:,} lines were refused.")
     return 1 if refused else 0
+
+
+def _explained(enricher: Enricher, raw: RawMention, mention: EnrichedMention) -> bytes:
+    return to_json(mention.model_dump(mode="json") | {"why": enricher.why(raw)})
 
 
 def _to_stderr(message: str) -> None:

@@ -67,7 +67,7 @@ def read_list(path: Path) -> tuple[Entry, ...]:
             section = content[1:-1].strip()
             continue
         for written in filter(None, (part.strip() for part in content.split(","))):
-            for term in _spelt_out(written, f"{path.name}, line {number}"):
+            for term in spelt_out(written, f"{path.name}, line {number}"):
                 entry = Entry(section, term)
                 if not section:
                     raise ConfigError(f"{path}, line {number}: {term!r} stands before the first [section].")
@@ -80,7 +80,7 @@ def read_list(path: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _spelt_out(written: str, where: str) -> list[str]:
+def spelt_out(written: str, where: str) -> list[str]:
     """Return the terms that `written` stands for, its endings written out; each normalised."""
     words = [_endings(word) for word in written.split()]
     terms = [" ".join(choice) for choice in product(*words)]

@@ -1,8 +1,9 @@
 """The labelled texts that training reads, what each set may teach, and which part of it does.
 
-Our own: tests/data/hr_mentions.jsonl (its split is written in it; "test" is never used for choosing or training), the
-written examples beside this file, corrections that people made. Others': the train_* sets of the folder that is given,
-whose licences allow it (docs/accuracy.md). A set that is not there is left out, and said so.
+Our own: tests/data/hr_mentions.jsonl (its split is written in it; "test" is never used for choosing or
+training), the written examples beside this file, corrections that people made. Others': the train_* sets of
+the folder that is given, whose licences allow it (docs/accuracy.md). A set that is not there is left out,
+and said so.
 """
 
 import json
@@ -15,6 +16,7 @@ from shared.errors import ConfigError
 from shared.events import AuthorKind, Kind, SentimentLabel, Stage
 
 OWN = Path("tests/data/hr_mentions.jsonl")
+SAMPLE, SAMPLE_LABELS = Path("deploy/local/sample/mentions.jsonl"), Path("tests/data/sample_labels.jsonl")
 WRITTEN = Path(__file__).parent / "written.jsonl"
 _SENTIMENTS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
 _OWN_IMPORTANCE = 3.0
@@ -90,6 +92,20 @@ def own_examples(folder: Path) -> list[Example]:
     return [_own(row, path.stem, row["split"]) for row in _rows(path)]
 
 
+def sample_examples(folder: Path) -> list[Example]:
+    """Return the sample mentions with their gold labels, below `folder`; none when they are not there."""
+    labels, mentions = folder / SAMPLE_LABELS, folder / SAMPLE
+    if not (labels.exists() and mentions.exists()):
+        return []
+    by_id = {row["external_id"]: row for row in _rows(mentions)}
+    return [_own(by_id[row["external_id"]] | _renamed(row), "sample", "train") for row in _rows(labels)]
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    names = {"language": "lang", "sentiment_label": "sentiment", "is_fail": "fail", "is_question": "question"}
+    return {names.get(name, name): value for name, value in row.items()}
+
+
 def written_examples() -> list[Example]:
     """Return the examples that were written to learn from."""
     return [_own(row, WRITTEN.stem, "train") for row in _rows(WRITTEN)]
@@ -145,8 +161,13 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
     )
 
 
+def is_dev(text: str) -> bool:
+    """Whether a text of one of others' sets is in the tenth that is not learned from."""
+    return crc32(text.encode()) % 10 < _DEV_TENTHS
+
+
 def _others(row: dict[str, Any], source: Source) -> Example:
-    part = "dev" if crc32(row["text"].encode()) % 10 < _DEV_TENTHS else "train"
+    part = "dev" if is_dev(row["text"]) else "train"
     language = _language(row["lang"])
     # Among the subtitles are lines in other languages: they do not teach which one is which.
     gold = {} if "subs" in source.file else {"language": language}

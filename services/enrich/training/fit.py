@@ -1,7 +1,7 @@
 """Fits one head: multinomial logistic regression with an L2 penalty, by L-BFGS. Deterministic.
 
-An example may leave answers open: of a two-star review it is known that it is not positive rather than neutral, so a
-set with two classes says nothing of the third, and the third takes no part in its likelihood.
+An example may leave answers open: of a two-star review it is known that it is not positive rather than
+neutral, so a set with two classes says nothing of the third, and the third takes no part in its likelihood.
 """
 
 from typing import NamedTuple
@@ -59,7 +59,7 @@ def fit(examples: Examples, penalty: float, iterations: int) -> Floats:
 
 
 def temperature(scores: Floats, gold: npt.NDArray[np.int64]) -> float:
-    """Return what to divide `scores` by so that probabilities are as right as they say; 1.0 without examples."""
+    """Return what to divide `scores` by so that probabilities are right; 1.0 without examples."""
     if not len(gold):
         return 1.0
 

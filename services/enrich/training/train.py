@@ -85,14 +85,15 @@ def train(examples: Sequence[Example], tell: Tell) -> Weights:
 
 def drafts_of(examples: Sequence[Example]) -> list[Draft]:
     """Return what the worker's own steps make of each example, up to what the model reads of it."""
-    drafts = [Draft(_mention(example), language=Language(example.language)) for example in examples]
+    drafts = [Draft(mention_of(example), language=Language(example.language)) for example in examples]
     batch, tools = Batch(drafts), None
     for step in (leave_out_quotes, read_text, find_cues, take_marks):
         step(batch, tools)  # type: ignore[arg-type]  # These four look nothing up.
     return drafts
 
 
-def _mention(example: Example) -> RawMention:
+def mention_of(example: Example) -> RawMention:
+    """Return an example as a mention of nobody in particular."""
     mention = Mention(
         source="training",
         text=example.text,

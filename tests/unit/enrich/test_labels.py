@@ -17,7 +17,7 @@ from .labelling import label
         ("Ik ha noch neat heard fan jimme, wol spitich", None, "other"),
         ("Ek het nog niks van julle gehoor nie", None, "other"),
         ("お返事をまだいただいていません", None, "other"),
-        ("🙂🙂🙂", None, "other"),
+        ("🙂🙂🙂", None, "und"),
         ("https://example.org", "nl", "nl"),
         ("super", "en", "en"),
         ("super", "nl", "nl"),

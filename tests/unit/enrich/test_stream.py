@@ -61,7 +61,7 @@ def test_a_refused_line_is_named_and_the_rest_goes_on(config: Path) -> None:
 def test_a_mention_of_no_brand_comes_out_with_an_empty_one_and_is_counted(config: Path) -> None:
     code, mentions, complaints = _run(io.BytesIO(_line("Mooi weer")), config)
     assert (code, mentions[0]["brand"]) == (0, "")
-    assert complaints == ["1 mentions match no brand; the pipeline drops such, here their brand is empty."]
+    assert complaints == ["1 mention matches no brand; the pipeline drops such, here their brand is empty."]
 
 
 def test_an_endless_line_is_refused_in_bounded_memory(config: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_malformed_list_is_refused_with_its_line(tmp_path: Path, content: str,
 
 def test_every_word_list_loads() -> None:
     paths = sorted(FOLDER.rglob("*.txt"))
-    assert len(paths) == 14
+    assert len(paths) == 16
     assert all(read_list(path) for path in paths)
     assert set(lexicons()) == set(Language)
     assert {"nl", "en", "de", "fr", "fy", "af"} <= set(function_words())
