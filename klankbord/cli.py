@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from klankbord import __version__
+from klankbord import __version__, dead
 from shared.errors import KlankbordError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(dead.app, name="dead")
 
 
 class Service(StrEnum):

@@ -24,6 +24,7 @@ class Topic(StrEnum):
     DEAD = "mentions.dead"
     CHECKPOINTS = "ingest.checkpoints"
     SPIKES = "spikes"
+    REPLAYS = "mentions.dead.replays"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ TOPICS: dict[Topic, TopicSpec] = {
         key="the connector's name",
         schema=None,
         # Only closed segments are compacted, and ingest reads all of it at start: keep them small.
+        config={"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.2"},
+        partitions=1,
+    ),
+    # Which dead letters were sent again: without it nobody could tell which not to send twice.
+    Topic.REPLAYS: TopicSpec(
+        key="the dead letter's number",
+        schema=None,
         config={"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.2"},
         partitions=1,
     ),

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from fastapi_problem.error import Problem
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -36,6 +37,8 @@ from services.api.selection import (
     SpikeFilters,
     search_terms,
 )
+from shared.dead_letter_box import Wanted
+from shared.dead_letters import DeadReason
 from shared.events import Language, Rfc3339, Stage
 from shared.problems import problem
 from shared.spike_events import Severity, SpikeKind
@@ -254,6 +257,23 @@ class SpikesParams(_Of):
     def after(self, filters: SpikeFilters) -> Cursor | None:
         """Return where the previous page stopped."""
         return _after(self.cursor, filters)
+
+
+class DeadLettersParams(BaseModel):
+    """What /v1/dead-letters takes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reason: DeadReason | None = Field(None, description="Only those with this reason.")
+    since: AwareDatetime | None = Field(None, description="Only those put aside since then (RFC 3339).")
+    limit: int = Field(50, ge=1, le=200, description="Dead letters a page.")
+    below: int | None = Field(
+        None, ge=0, le=2**62, description="Only those with smaller numbers: the next page."
+    )
+
+    def wanted(self) -> Wanted:
+        """Return which are asked for."""
+        return Wanted(self.reason.value if self.reason else None, self.since)
 
 
 class NoParams(BaseModel):

@@ -1,7 +1,8 @@
 """What the API answers, as frozen models: one definition for the code, the JSON and the documentation."""
 
+from base64 import b64encode
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -9,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.api.buckets import Interval
 from services.api.cursor import Cursor
 from services.api.selection import Metric
+from shared.dead_letters import DeadLetter
 from shared.spike_events import Spike
+
+SHOWN_BYTES = 20_000
 
 
 class _Answer(BaseModel):
@@ -281,3 +285,86 @@ class Brands(_Answer):
     )
 
     brands: tuple[BrandSummary, ...]
+
+
+class DeadLetterSummary(_Answer):
+    """A message that could not be processed."""
+
+    number: int = Field(description="What it is called by; `klankbord dead replay NUMBER` sends it again.")
+    put_aside_at: datetime
+    reason: str = Field(description="undecodable, schema, too_large, enrichment_error or refused_by_store.")
+    detail: str = Field(description="What was wrong with it.")
+    service: str = Field(description="Which service put it aside.")
+    topic: str
+    partition: int
+    offset: int = Field(description="Topic, partition and offset: where the original stands.")
+    size: int = Field(description="Bytes of the original.")
+    sent_again: bool
+
+    @classmethod
+    def of(cls, letter: DeadLetter, *, sent_again: bool) -> Self:
+        """Return the summary of a letter."""
+        return cls(**_letter_fields(letter), sent_again=sent_again)
+
+
+class DeadLetters(_Answer):
+    """One page of dead letters, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "dead_letters": [
+                        {
+                            "number": 3,
+                            "put_aside_at": "2026-03-30T08:12:00Z",
+                            "reason": "undecodable",
+                            "detail": "Invalid JSON: expected value at line 1 column 1",
+                            "service": "enrich",
+                            "topic": "mentions.raw",
+                            "partition": 2,
+                            "offset": 4711,
+                            "size": 12,
+                            "sent_again": False,
+                        }
+                    ],
+                    "next_below": None,
+                }
+            ]
+        }
+    )
+
+    dead_letters: tuple[DeadLetterSummary, ...]
+    next_below: int | None = Field(description="Give it as `below` for the next page; null on the last one.")
+
+
+class DeadLetterDetail(DeadLetterSummary):
+    """A message that could not be processed, with how it begins."""
+
+    key: str | None = Field(description="Its Kafka key; bytes that are no text as \\x...")
+    headers: dict[str, str] = Field(description="Its own headers.")
+    text: str = Field(description="Its first 20,000 bytes as text; bytes that are none as \\x...")
+    base64: str = Field(description="The same bytes as they are.")
+
+    @classmethod
+    def detail_of(cls, letter: DeadLetter, *, sent_again: bool) -> Self:
+        """Return all of a letter that is shown."""
+        beginning = letter.value[:SHOWN_BYTES]
+        return cls(
+            **_letter_fields(letter),
+            sent_again=sent_again,
+            key=None if letter.key is None else _text(letter.key),
+            headers={name: _text(value) for name, value in letter.headers},
+            text=_text(beginning),
+            base64=b64encode(beginning).decode(),
+        )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _letter_fields(letter: DeadLetter) -> dict[str, Any]:
+    names = ("number", "reason", "detail", "service", "topic", "partition", "offset")
+    fields = {name: getattr(letter, name) for name in names}
+    return fields | {"put_aside_at": letter.died_at, "size": letter.truncated or len(letter.value)}
