@@ -1,7 +1,7 @@
 # People and CI run the same commands. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install up test lint format eval bench lock clean
+.PHONY: help install up test lint format eval chaos bench lock clean
 
 # The first interpreter on the PATH that is a CPython 3.11.
 PYTHON ?= $(shell for p in python3.11 python3 python; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -42,6 +42,9 @@ format: install  ## let ruff mend what it can
 
 eval: install  ## accuracy on the labelled data, per language and label
 	@$(BIN)/python -m bench.accuracy $(ARGS)
+
+chaos: install  ## 200,000 mentions while processes are killed and stopped: is each there, once
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: install  ## how fast the parts are on this machine
 	@$(BIN)/python -m bench $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,6 +171,8 @@ def _box() -> "DeadLetterBox":
     from shared.clock import SystemClock
     from shared.dead_letter_box import DeadLetterBox
 
+    # Its every attempt to reach Kafka would be a line; that it failed is said once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return DeadLetterBox(running_settings(), SystemClock())
 
 
