@@ -287,6 +287,20 @@ class Brands(_Answer):
     brands: tuple[BrandSummary, ...]
 
 
+EXAMPLE_LETTER: dict[str, Any] = {
+    "number": 3,
+    "put_aside_at": "2026-03-30T08:12:00Z",
+    "reason": "undecodable",
+    "detail": "Invalid JSON: expected value at line 1 column 1",
+    "service": "enrich",
+    "topic": "mentions.raw",
+    "partition": 2,
+    "offset": 4711,
+    "size": 8,
+    "sent_again": False,
+}
+
+
 class DeadLetterSummary(_Answer):
     """A message that could not be processed."""
 
@@ -314,20 +328,7 @@ class DeadLetters(_Answer):
         json_schema_extra={
             "examples": [
                 {
-                    "dead_letters": [
-                        {
-                            "number": 3,
-                            "put_aside_at": "2026-03-30T08:12:00Z",
-                            "reason": "undecodable",
-                            "detail": "Invalid JSON: expected value at line 1 column 1",
-                            "service": "enrich",
-                            "topic": "mentions.raw",
-                            "partition": 2,
-                            "offset": 4711,
-                            "size": 12,
-                            "sent_again": False,
-                        }
-                    ],
+                    "dead_letters": [EXAMPLE_LETTER],
                     "next_below": None,
                 }
             ]
@@ -340,6 +341,14 @@ class DeadLetters(_Answer):
 
 class DeadLetterDetail(DeadLetterSummary):
     """A message that could not be processed, with how it begins."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                EXAMPLE_LETTER | {"key": "k-1", "headers": {}, "text": "not JSON", "base64": "bm90IEpTT04="}
+            ]
+        }
+    )
 
     key: str | None = Field(description="Its Kafka key; bytes that are no text as \\x...")
     headers: dict[str, str] = Field(description="Its own headers.")

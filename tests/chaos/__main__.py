@@ -20,7 +20,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="For how long there are faults.")] = 300,
     keep: Annotated[Path | None, typer.Option(help="Keep data and logs in this folder.")] = None,
 ) -> None:
-    keep: Annotated[Path | None, typer.Option(help="Keep data and logs here.")] = (None,)
+    """Send mentions through the real stack while processes are killed, frozen, restarted; and count."""
     plan = Plan(random.randrange(10**6) if seed is None else seed, mentions, seconds)
     typer.echo(f"seed {plan.seed}: {mentions:,} mentions, {seconds:.0f} s of faults")
     # That Kafka does not answer is what this is about.

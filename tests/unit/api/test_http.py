@@ -301,6 +301,8 @@ async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
         "/v1/topics",
         "/v1/spikes",
         "/v1/brands",
+        "/v1/dead-letters",
+        "/v1/dead-letters/{number}",
     }
     assert set(document["components"]["schemas"]["ValidationError"]["properties"]) == {"field", "reason"}
     for path, methods in document["paths"].items():
