@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from klankbord import __version__, dead
-from shared.errors import KlankbordError
+from shared.errors import ConfigError, KlankbordError
 
 app = typer.Typer(
     name="klankbord",
@@ -72,12 +72,29 @@ def up(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Everybody who can reach it can read all.")
     ] = "127.0.0.1",
+    with_monitoring: Annotated[
+        bool,
+        typer.Option("--with-monitoring", help="Also run Prometheus and Alertmanager, where installed."),
+    ] = False,
+    alert_webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where Alertmanager posts alerts; needs --with-monitoring."),
+    ] = None,
 ) -> None:
     """Run everything on this machine: Kafka, ClickHouse's engine and the four services. Ctrl-C stops it."""
     from deploy.local.up import UpOptions, run_up
 
+    if alert_webhook is not None and not alert_webhook.startswith(("http://", "https://")):
+        raise ConfigError(f"--alert-webhook {alert_webhook}: must begin with http:// or https://")
     options = UpOptions(
-        data_dir=data_dir, api_port=api_port, ingest_port=ingest_port, sample=sample, config=config, host=host
+        data_dir=data_dir,
+        api_port=api_port,
+        ingest_port=ingest_port,
+        sample=sample,
+        config=config,
+        host=host,
+        with_monitoring=with_monitoring,
+        alert_webhook=alert_webhook,
     )
     raise typer.Exit(run_up(options))
 

@@ -1,7 +1,8 @@
 """Prepares this machine for the tests: `make test` runs it before pytest.
 
-Looks for a Chromium for the browser test, and installs Debian's when it is absent and that is possible.
-With CI=true a machine that still has none is an error; elsewhere the browser test is skipped, saying so.
+Looks for what comes from no Python package (Chromium, Prometheus, Alertmanager) and installs Debian's where
+it is absent and that is possible. With CI=true a machine that still lacks one is an error; elsewhere the
+tests that need it are skipped, saying so.
 """
 
 import os
@@ -9,18 +10,41 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = {
+    "chromium": CHROMIUM_NAMES,
+    "prometheus": ("promtool",),
+    "prometheus-alertmanager": ("amtool",),
+}
+"""Debian packages, and the programs of which one says that it need not be installed."""
 _INSTALL_SECONDS = 600
-_BY_HAND = (
-    "The browser test needs Chromium. On Debian or Ubuntu: sudo apt-get install chromium "
-    "(elsewhere: any Chromium or Chrome on the PATH). Without it that test is skipped."
-)
 
 
 def chromium() -> str | None:
     """Return the path of a Chromium or Chrome on the PATH, None when there is none."""
-    found = (shutil.which(name) for name in CHROMIUM_NAMES)
-    return next((path for path in found if path), None)
+    return _first(CHROMIUM_NAMES)
+
+
+def needed(program: str) -> str:
+    """Return the path of a program that a test needs; skip the test without it, or fail it with CI=true."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"no {program} on the PATH: python -m tests.prepare says how to get it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def missing() -> list[str]:
+    """Return the packages of which nothing is on the PATH."""
+    return [package for package, programs in PACKAGES.items() if _first(programs) is None]
+
+
+def _first(names: tuple[str, ...]) -> str | None:
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 def can_install() -> bool:
@@ -28,10 +52,10 @@ def can_install() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def install() -> None:
-    """Install Debian's Chromium; what apt-get says goes to standard error."""
+def install(packages: list[str]) -> None:
+    """Install Debian packages; what apt-get says goes to standard error."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (("update", "-q"), ("install", "-y", "-q", "--no-install-recommends", "chromium")):
+    for arguments in (("update", "-q"), ("install", "-y", "-q", "--no-install-recommends", *packages)):
         print(f"tests.prepare: apt-get {' '.join(arguments)}", flush=True)
         subprocess.run(
             ["apt-get", *arguments],
@@ -44,16 +68,21 @@ def install() -> None:
 
 
 def main() -> int:
-    """Return the exit code: 1 when CI lacks a Chromium."""
-    if chromium() is None and can_install():
+    """Return the exit code: 1 when CI lacks something."""
+    if (absent := missing()) and can_install():
         try:
-            install()
+            install(absent)
         except (subprocess.SubprocessError, OSError) as error:
-            print(f"tests.prepare: Chromium cannot be installed: {error}", file=sys.stderr)
-    if found := chromium():
-        print(f"tests.prepare: the browser test uses {found}")
+            print(f"tests.prepare: {', '.join(absent)} cannot be installed: {error}", file=sys.stderr)
+    if not (absent := missing()):
+        print(f"tests.prepare: {', '.join(PACKAGES)} are there; the browser test uses {chromium()}")
         return 0
-    print(f"tests.prepare: {_BY_HAND}", file=sys.stderr)
+    names = " ".join(absent)
+    print(
+        f"tests.prepare: not here: {names}. On Debian or Ubuntu: sudo apt-get install {names} (for the "
+        "browser test any Chromium or Chrome on the PATH will do). Without them their tests are skipped.",
+        file=sys.stderr,
+    )
     return 1 if os.environ.get("CI") == "true" else 0
 
 

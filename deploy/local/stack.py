@@ -22,6 +22,13 @@ from aiokafka.errors import KafkaError
 
 from deploy.local import ports
 from deploy.local.kafka import KafkaNode, prepare_kafka, resolve_jars
+from deploy.local.monitoring import (
+    Tools,
+    alertmanager_argv,
+    alertmanager_config,
+    prometheus_argv,
+    prometheus_config,
+)
 from deploy.local.ports import Wish
 from deploy.local.processes import ChildProcess, Command, Report
 from services.metrics.migrate import migrate
@@ -49,7 +56,7 @@ _STOP_ORDER: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.5, (Service.INGEST,)),
     (1.5, (Service.ENRICH,)),
     (1.5, (Service.METRICS, Service.API)),
-    (3.0, ("clickhouse", "kafka")),
+    (3.0, ("clickhouse", "kafka", "prometheus", "alertmanager")),
 )
 
 
@@ -59,7 +66,8 @@ class StackOptions:
 
     A port that is None: the usual one, or a free one when that is taken. `usual_ports` False: free ports for
     all that are not named, so that several stacks run side by side. `environment` adds to the services' own.
-    `enrich_workers` share the work of enrich; they are called enrich, enrich-2 and so on.
+    `enrich_workers` share the work of enrich; they are called enrich, enrich-2 and so on. With `monitoring`,
+    Prometheus and Alertmanager run too; alerts are posted to `alert_webhook`.
     """
 
     data_dir: Path
@@ -71,6 +79,8 @@ class StackOptions:
     services: tuple[Service, ...] = tuple(Service)
     environment: Mapping[str, str] = field(default_factory=dict)
     enrich_workers: int = 1
+    monitoring: Tools | None = None
+    alert_webhook: str | None = None
 
     @property
     def extra_workers(self) -> tuple[str, ...]:
@@ -154,6 +164,9 @@ class LocalStack:
         self._status("starting the services")
         extra = (self._start_service(Service.ENRICH, name) for name in self._options.extra_workers)
         await _together(*(self._start_service(service) for service in self._options.services), *extra)
+        if self._options.monitoring is not None:
+            self._status("starting Prometheus and Alertmanager")
+            await self._start_monitoring(self._options.monitoring)
         for child in self._children.values():
             child.keep_alive()
         self.addresses.write(self._data_dir / "addresses.json")
@@ -211,6 +224,11 @@ class LocalStack:
             Wish("kafka's controller", 9093 * usual),
             Wish("clickhouse", 8123 * usual),
             *(Wish(name, 0) for name in options.extra_workers),
+            *(
+                (Wish("prometheus", 9090 * usual), Wish("alertmanager", 9094 * usual))
+                if options.monitoring
+                else ()
+            ),
         )
         chosen = ports.choose(wishes, ports.is_free, ports.any_free)
         for choice in chosen.values():
@@ -243,6 +261,34 @@ class LocalStack:
         ours = {**self._settings_of(service), f"{PREFIX}{service.upper()}_PORT": str(self._ports[name])}
         await self._run(self._child(name, argv, ours, f"{self._url(service, name)}/readyz"))
 
+    async def _start_monitoring(self, tools: Tools) -> None:
+        folder = self._data_dir / "monitoring"
+        folder.mkdir(exist_ok=True)
+        workers: dict[str, tuple[str, ...]] = {
+            service.value: (service.value,) for service in self._options.services
+        }
+        workers[Service.ENRICH] = (Service.ENRICH, *self._options.extra_workers)
+        targets = {
+            service: tuple(f"{ports.LOOPBACK}:{self._ports[name]}" for name in names)
+            for service, names in workers.items()
+        }
+        config = prometheus_config(targets, self._ports["alertmanager"])
+        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+        (folder / "alertmanager.yml").write_text(
+            alertmanager_config(self._options.alert_webhook), encoding="utf-8"
+        )
+        for name, argv in (
+            ("alertmanager", alertmanager_argv(tools, folder, self._ports["alertmanager"])),
+            ("prometheus", prometheus_argv(tools, folder, self._ports["prometheus"])),
+        ):
+            await self._run(self._child(name, argv, {}, f"{self.monitoring_urls[name]}/-/ready"))
+
+    @property
+    def monitoring_urls(self) -> dict[str, str]:
+        """Where Prometheus and Alertmanager are, by name; nothing without monitoring."""
+        names = ("prometheus", "alertmanager") if self._options.monitoring else ()
+        return {name: f"http://{ports.LOOPBACK}:{self._ports[name]}" for name in names}
+
     async def _run(self, child: ChildProcess) -> None:
         self._children[child.name] = child
         started = time.monotonic()
@@ -272,6 +318,8 @@ class LocalStack:
             "clickhouse_url": self.addresses.clickhouse_url,
             **{f"{name}_port": str(self._ports[name]) for name in Service},
         }
+        if urls := self.monitoring_urls:
+            values["alertmanager_url"] = urls["alertmanager"]
         return {f"{PREFIX}{name.upper()}": value for name, value in values.items()}
 
     def _url(self, service: Service, name: str | None = None) -> str:

@@ -19,6 +19,7 @@ import structlog
 from rich.console import Console
 from rich.status import Status
 
+from deploy.local.monitoring import HOW_TO_INSTALL, installed
 from deploy.local.processes import rotate
 from deploy.local.sample import sample_lines
 from deploy.local.stack import LocalStack, StackOptions
@@ -46,6 +47,8 @@ class UpOptions:
     sample: bool
     config: Path | None
     host: str
+    with_monitoring: bool = False
+    alert_webhook: str | None = None
 
 
 def run_up(options: UpOptions) -> int:
@@ -62,7 +65,8 @@ def run_up(options: UpOptions) -> int:
     with (logs / "launcher.log").open("a") as log_file, Terminal.open() as terminal:
         configure_logging("launcher", settings, log_file)
         if not brands:
-            terminal.report(f"{config} names no brands yet: only mentions that name theirs are kept")
+            why = "names no brands yet" if config.exists() else "is not there yet"
+            terminal.report(f"{config} {why}: only mentions that name their brand are kept")
         return asyncio.run(_run(options, config, terminal))
 
 
@@ -124,6 +128,9 @@ async def _run(options: UpOptions, config: Path, terminal: Terminal) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, asked_to_stop.set)
+    tools = installed() if options.with_monitoring else None
+    if options.with_monitoring and tools is None:
+        terminal.report(HOW_TO_INSTALL)
     stack = LocalStack(
         StackOptions(
             data_dir=options.data_dir,
@@ -131,6 +138,8 @@ async def _run(options: UpOptions, config: Path, terminal: Terminal) -> int:
             host=options.host,
             api_port=options.api_port,
             ingest_port=options.ingest_port,
+            monitoring=tools,
+            alert_webhook=options.alert_webhook,
         ),
         terminal.report,
         terminal.status,
@@ -185,6 +194,8 @@ def _summary(stack: LocalStack, options: UpOptions, config: Path) -> str:
         f"  brands     {config}",
         f"  logs       {stack.logs}",
     ]
+    for name, url in stack.monitoring_urls.items():
+        lines.append(f"  {name:<10} {url}")
     if options.host not in {"127.0.0.1", "localhost", "::1"}:
         lines.append(f"  Everybody who can reach {options.host} can read everything and send mentions.")
     return "\n".join([*lines, "Ctrl-C stops everything.", ""])

@@ -33,7 +33,7 @@ def alert(spike: Spike, now: datetime) -> dict[str, Any]:
             "description": description(spike),
             "stage": spike.stage or "",
             "topics": ", ".join(spike.topics),
-            "runbook_url": "docs/operations.md#complaintspike",
+            "runbook_url": "docs/operations.md#complaint-spike",
         },
         "startsAt": spike.raised_at.isoformat(),
         "endsAt": (spike.ended_at or now + timedelta(seconds=KEEP_SECONDS)).isoformat(),
@@ -43,7 +43,7 @@ def alert(spike: Spike, now: datetime) -> dict[str, Any]:
 def summary(spike: Spike) -> str:
     """Return one line: who, how many, how far above or below what is usual."""
     where = f" in the stage {spike.stage}" if spike.stage else ""
-    usual = f"{spike.expected:.1f} are usual, {spike.expected_high:.0f} at most in 99 of 100 such windows"
+    usual = f"{spike.expected:.2g} are usual, {spike.expected_high:.0f} at most in 99 of 100 such windows"
     people = f"{spike.distinct_authors} people complain{where}"
     return f"{spike.brand}: {people}, {spike.ratio:.1f} times what is usual ({usual})"
 

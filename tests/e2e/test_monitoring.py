@@ -1,0 +1,172 @@
+"""A burst of complaints on the whole stack, with a real Prometheus, Alertmanager and webhook."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from deploy.local.monitoring import HOW_TO_INSTALL, installed
+from deploy.local.stack import LocalStack, StackOptions
+from shared.telemetry import QuietServer, listen
+from tests.conftest import BRANDS, report
+from tests.integration.waiting import until
+from tests.prepare import needed
+
+pytestmark = pytest.mark.io
+COMPLAINT = "Al drie weken niks gehoord op mijn sollicitatie, slechte communicatie"
+PRAISE = "Fijn gesprek gehad, aardige mensen"
+
+
+def mention(brand: str, source: str, at: datetime, number: int, text: str) -> dict[str, Any]:
+    return {
+        "source": source,
+        "external_id": f"{brand} {source} {at.isoformat()} {number}",
+        "brand": brand,
+        "author": f"@p{at:%m%d%H}-{number}",
+        "text": text,
+        "url": f"https://example.org/{number}",
+        "published_at": at.isoformat(),
+    }
+
+
+def history(brand: str, now: datetime) -> Iterator[dict[str, Any]]:
+    """Eight weeks in which every day six people say something, of whom one complains."""
+    for day in range(1, 57):
+        for number in range(6):
+            at = now - timedelta(days=day) + timedelta(hours=number)
+            yield mention(brand, "linkedin", at, number, PRAISE if number else COMPLAINT)
+
+
+def dead_source(brand: str, now: datetime) -> Iterator[dict[str, Any]]:
+    """Yield what a source said every hour for eight weeks; it said nothing in the last 60 hours."""
+    for hour in range(60, 8 * 168):
+        yield mention(brand, "indeed", now - timedelta(hours=hour), 0, PRAISE)
+
+
+@asynccontextmanager
+async def receiver() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """Run what a team's webhook does: take what Alertmanager posts."""
+    taken: list[dict[str, Any]] = []
+
+    async def take(request: Request) -> JSONResponse:
+        taken.extend((await request.json())["alerts"])
+        return JSONResponse({})
+
+    app = Starlette(routes=[Route("/hook", take, methods=["POST"])])
+    with listen("127.0.0.1", 0) as listener:
+        server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/hook", taken
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def monitored(directory: Path, webhook: str) -> AsyncIterator[LocalStack]:
+    needed("promtool")
+    needed("amtool")
+    tools = installed()
+    assert tools is not None, HOW_TO_INSTALL
+    config = directory / "klankbord.toml"
+    config.write_text(BRANDS, encoding="utf-8")
+    options = StackOptions(
+        data_dir=directory / "data",
+        config_file=config,
+        usual_ports=False,
+        enrich_workers=2,
+        monitoring=tools,
+        alert_webhook=webhook,
+    )
+    stack = LocalStack(options, report)
+    try:
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+
+
+async def send(client: httpx.AsyncClient, stack: LocalStack, mentions: Iterator[dict[str, Any]]) -> None:
+    body = "\n".join(map(json.dumps, mentions))
+    answer = await client.post(
+        f"{stack.addresses.ingest_url}/v1/mentions",
+        content=body,
+        headers={"content-type": "application/x-ndjson"},
+    )
+    assert answer.status_code == 202
+    assert not answer.json()["rejected"]
+
+
+async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_called_silent(
+    tmp_path: Path,
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    async with (
+        receiver() as (webhook, alerts),
+        monitored(tmp_path, webhook) as stack,
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+    ):
+        prometheus = stack.monitoring_urls["prometheus"]
+
+        async def targets() -> dict[str, list[str]]:
+            active = (await client.get(f"{prometheus}/api/v1/targets")).json()["data"]["activeTargets"]
+            health: dict[str, list[str]] = {}
+            for target in active:
+                health.setdefault(target["labels"]["job"], []).append(target["health"])
+            return health
+
+        async def all_scraped() -> bool:
+            return await targets() == {
+                "klankbord-ingest": ["up"],
+                "klankbord-enrich": ["up", "up"],
+                "klankbord-metrics": ["up"],
+                "klankbord-api": ["up"],
+            }
+
+        await until(all_scraped, pause, seconds=60)
+        rules = (await client.get(f"{prometheus}/api/v1/rules")).json()["data"]["groups"]
+        assert all(rule["health"] in {"ok", "unknown"} for group in rules for rule in group["rules"])
+
+        await send(client, stack, history("Acme Zorg", now))
+        await send(client, stack, history("Beta Bouw", now))
+        await send(client, stack, dead_source("Beta Bouw", now))
+        await send(client, stack, iter([mention("Beta Bouw", "linkedin", now, 1, COMPLAINT)]))
+        begin = time.monotonic()
+        burst = [
+            mention("Acme Zorg", "linkedin", now - timedelta(seconds=n), n, COMPLAINT) for n in range(30)
+        ]
+        await send(client, stack, iter(burst))
+
+        def named(name: str) -> list[dict[str, Any]]:
+            return [alert for alert in alerts if alert["labels"]["alertname"] == name]
+
+        async def told() -> bool:
+            return bool(named("ComplaintSpike") and named("SourceSilent"))
+
+        await until(told, pause, seconds=150)
+        spike = named("ComplaintSpike")[0]
+        print(f"told after {time.monotonic() - begin:.0f} s: {spike['annotations']['summary']}")
+        assert spike["labels"]["brand"] == "Acme Zorg"
+        assert spike["annotations"]["stage"] == "silence"
+        assert "response-time" in spike["annotations"]["topics"]
+        assert "times what is usual" in spike["annotations"]["summary"]
+        assert spike["annotations"]["description"].count("https://example.org/") == 3
+        assert {alert["labels"].get("brand") for alert in alerts} <= {"Acme Zorg", "", None}
+        assert {alert["labels"]["source"] for alert in named("SourceSilent")} == {"indeed"}
+        active = (await client.get(f"{stack.addresses.api_url}/v1/spikes?active=true&kind=spike")).json()
+        assert [one["brand"] for one in active["spikes"]] == ["Acme Zorg"]
+
+
+async def pause() -> None:
+    await asyncio.sleep(0.5)
