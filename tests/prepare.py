@@ -1,14 +1,15 @@
 """Prepares this machine for the tests: `make test` runs it before pytest.
 
-Looks for what comes from no Python package (Chromium, Prometheus, Alertmanager) and installs Debian's where
-it is absent and that is possible. With CI=true a machine that still lacks one is an error; elsewhere the
-tests that need it are skipped, saying so.
+Looks for what comes from no Python package (Chromium, Prometheus, Alertmanager, Kustomize) and installs it
+where it is absent and that is possible. With CI=true a machine that still lacks one is an error; elsewhere
+the tests that need it are skipped, saying so.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,9 @@ PACKAGES = {
     "prometheus-alertmanager": ("amtool",),
 }
 """Debian packages, and the programs of which one says that it need not be installed."""
+GO_MODULES = {"kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.6.0"}
+"""Programs that Go builds from a module, pinned."""
+_GO_FOLDER = Path("/usr/local/bin")
 _INSTALL_SECONDS = 600
 
 
@@ -39,8 +43,9 @@ def needed(program: str) -> str:
 
 
 def missing() -> list[str]:
-    """Return the packages of which nothing is on the PATH."""
-    return [package for package, programs in PACKAGES.items() if _first(programs) is None]
+    """Return the packages and modules of which nothing is on the PATH."""
+    packages = [package for package, programs in PACKAGES.items() if _first(programs) is None]
+    return packages + [program for program in GO_MODULES if shutil.which(program) is None]
 
 
 def _first(names: tuple[str, ...]) -> str | None:
@@ -53,7 +58,20 @@ def can_install() -> bool:
 
 
 def install(packages: list[str]) -> None:
-    """Install Debian packages; what apt-get says goes to standard error."""
+    """Install Debian packages and Go modules; what is said meanwhile goes to standard error."""
+    for program in GO_MODULES.keys() & set(packages):
+        print(f"tests.prepare: go install {GO_MODULES[program]}", flush=True)
+        subprocess.run(
+            ["go", "install", GO_MODULES[program]],
+            env={**os.environ, "GOBIN": str(_GO_FOLDER)},
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            timeout=_INSTALL_SECONDS,
+            check=True,
+        )
+    packages = [package for package in packages if package in PACKAGES]
+    if not packages:
+        return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (("update", "-q"), ("install", "-y", "-q", "--no-install-recommends", *packages)):
         print(f"tests.prepare: apt-get {' '.join(arguments)}", flush=True)
@@ -75,12 +93,14 @@ def main() -> int:
         except (subprocess.SubprocessError, OSError) as error:
             print(f"tests.prepare: {', '.join(absent)} cannot be installed: {error}", file=sys.stderr)
     if not (absent := missing()):
-        print(f"tests.prepare: {', '.join(PACKAGES)} are there; the browser test uses {chromium()}")
+        names = ", ".join([*PACKAGES, *GO_MODULES])
+        print(f"tests.prepare: {names} are there; the browser test uses {chromium()}")
         return 0
     names = " ".join(absent)
     print(
-        f"tests.prepare: not here: {names}. On Debian or Ubuntu: sudo apt-get install {names} (for the "
-        "browser test any Chromium or Chrome on the PATH will do). Without them their tests are skipped.",
+        f"tests.prepare: not here: {names}. Debian and Ubuntu have packages of these names (for the browser "
+        f"test any Chromium or Chrome on the PATH will do); kustomize: go install {GO_MODULES['kustomize']}. "
+        "Without them their tests are skipped.",
         file=sys.stderr,
     )
     return 1 if os.environ.get("CI") == "true" else 0

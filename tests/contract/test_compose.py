@@ -125,7 +125,7 @@ def test_networks_are_the_arrows_of_the_design() -> None:
         network: {name for name, service in SERVICES.items() if network in service["networks"]}
         for network in COMPOSE["networks"]
     }
-    assert who["kafka"] == {"kafka", "topics", "ingest", "enrich", "metrics"}
+    assert who["kafka"] == {"kafka", "topics", "ingest", "enrich", "metrics", "api"}
     assert who["store"] == {"clickhouse", "migrate", "metrics", "api", "grafana"}
     assert {name for name, network in COMPOSE["networks"].items() if network.get("internal")} == {
         "kafka", "store", "monitoring",
