@@ -1,6 +1,6 @@
 """From scores to labels: what is likeliest, how sure that is, and the words that weighed most."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ _RATING = 3.0
 _TELLING_TOKENS = 3
 
 SENTIMENT, FAIL, QUESTION, STAGE, AUTHOR = "sentiment", "fail", "question", "stage", "author_kind"
-DOMAIN, GENERAL_SENTIMENT = "domain", "general_sentiment"
+DOMAIN, GENERAL_SENTIMENT, GENERAL_QUESTION = "domain", "general_sentiment", "general_question"
 """The names of the heads."""
 
 
@@ -58,9 +58,11 @@ def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) ->
     takes it for one.
     """
     heads = {head.name: head for head in model.weights.heads}
-    feelings = _rounded(_feelings(scores, heads, [case.rating for case in cases]))
-    fails = _yes(scores, heads[FAIL])
-    questions = _yes(scores, heads[QUESTION])
+    recruitment = probabilities(_logits(scores, heads[DOMAIN]))[:, 1:]
+    felt = _mixed(scores, recruitment, heads[SENTIMENT], heads[GENERAL_SENTIMENT])
+    feelings = _rounded(_feelings(felt, [case.rating for case in cases]))
+    fails = _yes(_logits(scores, heads[FAIL]))
+    questions = _yes(_mixed(scores, recruitment, heads[QUESTION], heads[GENERAL_QUESTION]))
     stages = _likeliest(scores, heads[STAGE])
     speakers = _speakers(scores, heads[AUTHOR])
     judgements = []
@@ -100,14 +102,14 @@ def _sentiment(shares: Sequence[float]) -> tuple[float, SentimentLabel, float, b
     return score, SentimentLabel.POSITIVE if best == positive else SentimentLabel.NEGATIVE, best, False
 
 
-def _feelings(scores: Floats, heads: Mapping[str, Head], ratings: Sequence[float | None]) -> Floats:
-    """Return how likely negative, neutral and positive are; shape (texts, 3).
+def _mixed(scores: Floats, recruitment: Floats, about_it: Head, general: Head) -> Floats:
+    """Return the logits of two heads, mixed by how likely a text is about recruitment."""
+    mixed: Floats = recruitment * _logits(scores, about_it) + (1 - recruitment) * _logits(scores, general)
+    return mixed
 
-    The heads for talk about recruitment and for any other talk are mixed by which of the two a text is.
-    """
-    recruitment = probabilities(_logits(scores, heads[DOMAIN]))[:, 1:]
-    logits = recruitment * _logits(scores, heads[SENTIMENT])
-    logits += (1 - recruitment) * _logits(scores, heads[GENERAL_SENTIMENT])
+
+def _feelings(logits: Floats, ratings: Sequence[float | None]) -> Floats:
+    """Return how likely negative, neutral and positive are, ratings included; shape (texts, 3)."""
     rated = _RATING * np.array([rating or 0.0 for rating in ratings])
     logits[:, 0] -= rated
     logits[:, 2] += rated
@@ -123,8 +125,8 @@ def _rounded(shares: Floats) -> list[list[float]]:
     return rounded
 
 
-def _yes(scores: Floats, head: Head) -> list[float]:
-    return [shares[1] for shares in _rounded(probabilities(_logits(scores, head)))]
+def _yes(logits: Floats) -> list[float]:
+    return [shares[1] for shares in _rounded(probabilities(logits))]
 
 
 def _speakers(scores: Floats, head: Head) -> list[str]:

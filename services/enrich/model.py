@@ -31,6 +31,13 @@ from shared.errors import ConfigError
 PATH = Path(__file__).parent / "weights" / "klankbord-linear-1.npz"
 MAX_WORDS = 200_000
 """Words whose sums are kept; beyond that all are forgotten and met anew: memory is bounded (30 MB)."""
+HEADS = frozenset(
+    {
+        *("sentiment", "fail", "question", "stage", "author_kind", "language"),
+        *("domain", "general_sentiment", "general_question"),
+    }
+)
+"""The heads that a model must have."""
 MAX_FILE_BYTES = 100_000_000
 
 Floats = npt.NDArray[np.float64]
@@ -199,6 +206,8 @@ def load(path: Path) -> Weights:
             raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes: no model of klankbord train.")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             heads = _heads(arrays["heads"].tolist())
+            if missing := HEADS - {head.name for head in heads}:
+                raise ValueError(f"it does not answer {', '.join(sorted(missing))}")
             columns = heads[-1].columns.stop
             weights = Weights(
                 str(arrays["name"]),

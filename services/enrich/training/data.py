@@ -32,9 +32,10 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "language": ("nl", "en", "other"),
     "domain": ("general", "recruitment"),
     "general_sentiment": tuple(label.value for label in SentimentLabel),
+    "general_question": ("no", "yes"),
 }
 GENERAL_IMPORTANCE = 0.5
-"""What one of our own counts for the sentiment of general talk."""
+"""What one of our own counts for the heads of general talk."""
 
 
 class Source(NamedTuple):
@@ -146,8 +147,7 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
     gold |= {head: "yes" if row[head] else "no" for head in ("fail", "question") if row.get(head) is not None}
     language = _language(row["lang"])
     gold |= {"language": language, "domain": "recruitment"}
-    if "sentiment" in gold:
-        gold["general_sentiment"] = gold["sentiment"]
+    gold |= {f"general_{head}": gold[head] for head in ("sentiment", "question") if head in gold}
     return Example(
         row["text"],
         source,
@@ -177,6 +177,7 @@ def _others(row: dict[str, Any], source: Source) -> Example:
             gold["general_sentiment"] = gold["sentiment"]
         case "question":
             gold |= {"domain": "general", "question": "yes" if row["label"] else "no"}
+            gold["general_question"] = gold["question"]
     return Example(row["text"], source.file, part, gold, source.importance, source.two_classes, language)
 
 

@@ -38,6 +38,10 @@ class Text(NamedTuple):
     marks: Sequence[str]
 
 
+GENERAL = "general_"
+"""How the heads for talk that is not about recruitment begin."""
+
+
 class HeadRecipe(NamedTuple):
     """How one head is fitted."""
 
@@ -54,6 +58,7 @@ RECIPES = {
     "language": HeadRecipe(0.3, 80),
     "domain": HeadRecipe(3.0, 40),
     "general_sentiment": HeadRecipe(2.5, 80),
+    "general_question": HeadRecipe(1.5, 80),
 }
 _WORDS_ONLY = frozenset({"language"})
 """Heads that are asked before there are marks."""
@@ -154,7 +159,7 @@ def _fit_head(head: str, examples: Sequence[Example], features: sp.csr_matrix) -
         possible[[example.two_classes for example in labelled], answers.index("neutral")] = False
     learns = np.array([example.part == "train" for example in labelled])
     importance = np.array([example.importance for example in labelled])
-    if head == "general_sentiment":
+    if head.startswith(GENERAL):
         importance = np.where([e.own for e in labelled], GENERAL_IMPORTANCE, importance)
     recipe = RECIPES[head]
     weights = fit(
@@ -163,7 +168,7 @@ def _fit_head(head: str, examples: Sequence[Example], features: sp.csr_matrix) -
         recipe.iterations,
     )
     # Each by the talk that it is for: other talk has shares of answers of its own.
-    wanted_own = head != "general_sentiment"
+    wanted_own = not head.startswith(GENERAL)
     checks = ~learns & possible.all(1) & np.array([example.own == wanted_own for example in labelled])
     degrees = temperature(features[rows[checks]] @ weights, gold[checks])
     return weights, degrees, f"{learns.sum():,} to learn from, {checks.sum():,} to check by"
