@@ -53,12 +53,12 @@ def languages_of(
 
 
 def _language(reading: Reading, hint: str | None, scores: dict[str, float]) -> Language:
-    best, second = sorted(scores.values())[-1:-3:-1]
-    if best - second >= _CLEAR_MARGIN:
-        return Language(max(scores, key=lambda language: scores[language]))
     words = reading.words()[:MAX_WORDS]
     if not words:
         return _label(hint) if hint else Language.UNDETERMINED
+    best, second = sorted(scores.values())[-1:-3:-1]
+    if best - second >= _CLEAR_MARGIN:
+        return Language(max(scores, key=lambda language: scores[language]))
     text = " ".join(words)
     if not text.isascii() and _foreign_script(text):
         return Language.OTHER
