@@ -150,7 +150,6 @@ def test_a_question_with_or_without_a_question_mark(text: str) -> None:
         "Ben jij de collega die wij zoeken? Solliciteer nu!",
         "Wat een fijne mensen daar!",
         "Ik heb gisteren gesolliciteerd.",
-        "Who does that?",
     ],
 )
 def test_no_question(text: str) -> None:
