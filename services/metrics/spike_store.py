@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from clickhouse_connect.driver.client import Client
@@ -21,6 +21,15 @@ from shared.clickhouse import WRITER_SETTINGS, connect, outages
 from shared.errors import DependencyUnavailable
 from shared.settings import Settings
 from shared.spike_events import MAX_EXCERPT, Spike
+
+
+class Disk(NamedTuple):
+    """One of ClickHouse's disks, in bytes."""
+
+    name: str
+    free: int
+    total: int
+
 
 MAX_COMPLAINTS = 200_000
 """Of the last day, the newest; more would be an alarm with any of them."""
@@ -132,6 +141,11 @@ class SpikeStore:
         """Return when each source's newest mention of a period was published, in Unix seconds."""
         rows = self._rows(_NEWEST, {"start": start, "end": end})
         return {row[0]: row[1] for row in rows}
+
+    def disks(self) -> list[Disk]:
+        """Return how full ClickHouse's disks are."""
+        rows = self._rows("SELECT name, free_space, total_space FROM system.disks", {})
+        return [Disk(str(name), int(free), int(total)) for name, free, total in rows]
 
     def spikes(self, start: datetime) -> list[Spike]:
         """Return the spikes that are on, or ended after `start`."""

@@ -28,7 +28,12 @@ from services.metrics.usual import Usual, learn_all, silences, situations, sourc
 from shared.clock import Clock, SystemClock
 from shared.errors import DependencyUnavailable
 from shared.kafka import close_producer, new_producer
-from shared.metrics_catalogue import SPIKE_EVALUATION_SECONDS, SPIKE_LAST_EVALUATION
+from shared.metrics_catalogue import (
+    DISK_FREE_BYTES,
+    DISK_TOTAL_BYTES,
+    SPIKE_EVALUATION_SECONDS,
+    SPIKE_LAST_EVALUATION,
+)
 from shared.settings import Settings
 from shared.spike_events import Spike
 from shared.topics import Topic
@@ -120,6 +125,9 @@ class Watch:
         )
         followed, changed = follow(episodes, judgement, silences(states, now.timestamp()), now)
         await self._ask(lambda store: store.save(changed, now))
+        for disk in await self._ask(lambda store: store.disks()):
+            DISK_FREE_BYTES.labels(disk.name).set(disk.free)
+            DISK_TOTAL_BYTES.labels(disk.name).set(disk.total)
         self._episodes = followed
         self._pending |= {spike.id: spike for spike in changed}
         self._metrics.show(followed, changed, states.values())

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.grafana import DASHBOARDS
 from deploy.k8s import PROMETHEUS_RULE, prometheus_rule
 from services.enrich.app import GROUP as ENRICH_GROUP
 from services.metrics.sink import GROUP_ID as METRICS_GROUP
@@ -199,6 +200,12 @@ def test_what_prometheus_scrapes_and_its_rules_are_those_of_deploy_prometheus() 
     labels = {one["metadata"]["name"]: one["metadata"]["labels"] for one in of("production", "Service")}
     for monitor in monitors:
         assert matches(monitor["spec"]["selector"]["matchLabels"], labels[monitor["metadata"]["name"]])
+
+
+def test_the_dashboards_are_those_of_deploy_grafana() -> None:
+    (only,) = [one for one in of("production", "ConfigMap") if "dashboards" in one["metadata"]["name"]]
+    assert only["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert only["data"] == {path.name: path.read_text() for path in DASHBOARDS.glob("*.json")}
 
 
 def test_operators_are_asked_for_what_they_know() -> None:

@@ -27,7 +27,7 @@ from services.metrics.writer import write
 from shared.brands import parse_brands
 from shared.clock import ManualClock
 from shared.kafka import new_consumer
-from shared.metrics_catalogue import SOURCE_SILENT, SPIKES_ACTIVE
+from shared.metrics_catalogue import DISK_FREE_BYTES, DISK_TOTAL_BYTES, SOURCE_SILENT, SPIKES_ACTIVE
 from shared.settings import Settings
 from shared.spike_events import Severity, Spike, SpikeKind
 from shared.telemetry import QuietServer, listen
@@ -138,6 +138,7 @@ async def test_a_burst_is_kept_published_shown_and_told_once_and_ends(settings: 
         assert spike.distinct_authors == 30
         assert spike.ratio > 10
         assert await published(settings, quiet) == []
+        assert 0 < value_of(DISK_FREE_BYTES, "default") <= value_of(DISK_TOTAL_BYTES, "default")
         active = value_of(SPIKES_ACTIVE, brand, "spike", "critical")
         assert active == 1
         (alert,) = alerts
