@@ -46,8 +46,15 @@ eval: install  ## accuracy on the labelled data, per language and label
 chaos: install  ## 200,000 mentions while processes are killed and stopped: is each there, once
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: install  ## how fast the parts are on this machine
+bench: install .venv-bench/.installed  ## how fast the parts are on this machine, beside their peers
 	@$(BIN)/python -m bench $(ARGS)
+
+# Quix Streams asks for older versions than ours: the peers live apart.
+.venv-bench/.installed: requirements-bench.lock
+	@echo "Installing what we are measured beside into .venv-bench ..."
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
 
 # --no-emit-index-url: a lock file names no registry's host.
 LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -57,6 +64,7 @@ lock: ## write the lock files anew from pyproject.toml: all, what a container ru
 	$(LOCK) --extra local --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --constraints requirements.lock pyproject.toml --output-file requirements-runtime.lock
 	$(LOCK) --constraints requirements.lock --group build --output-file requirements-build.lock
+	$(LOCK) --group bench --output-file requirements-bench.lock
 
 clean:  ## remove what was installed and built (not your data)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache

@@ -309,6 +309,10 @@ class LocalStack:
             lambda: _answers(ready_url),
         )
 
+    def service_environment(self, service: str) -> dict[str, str]:
+        """Return the environment in which a service finds this stack, for one that is run beside it."""
+        return {**_inherited(), **self._settings_of(Service(service)), **self._options.environment}
+
     def _settings_of(self, service: Service) -> dict[str, str]:
         outside = service in {Service.API, Service.INGEST}
         values = {
