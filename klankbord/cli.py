@@ -1,6 +1,7 @@
 """The `klankbord` command. Each command imports what it needs when it runs, so that --help stays quick."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(dead.app, name="dead")
+spikes = typer.Typer(help="Spikes of #fails: what the detector would have raised.", no_args_is_help=True)
+app.add_typer(spikes, name="spikes")
 
 
 class Service(StrEnum):
@@ -195,6 +198,22 @@ def train(
 
     options = TrainOptions(data=data, corrections=corrections, out=out, force=force)
     raise typer.Exit(run_train(options, typer.echo))
+
+
+@spikes.command()
+def backtest(
+    start: Annotated[datetime, typer.Option("--from", help="From when, e.g. 2026-09-01 (UTC).")],
+    end: Annotated[datetime, typer.Option("--to", help="Until when, e.g. 2026-10-01 (UTC).")],
+    brand: Annotated[str | None, typer.Option(help="Only this brand.")] = None,
+    step_minutes: Annotated[int, typer.Option(min=1, max=1_440, help="How often it looks.")] = 15,
+) -> None:
+    """Run the detector on what is in ClickHouse, and print what it would have raised. Nothing is kept."""
+    from klankbord.running import running_settings
+    from services.metrics.backtest import Period, run_backtest
+
+    step = timedelta(minutes=step_minutes)
+    period = Period(start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), step)
+    raise typer.Exit(run_backtest(running_settings(), period, brand, typer.echo))
 
 
 @app.command()

@@ -3,21 +3,18 @@
 import asyncio
 import json
 import logging
-import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from klankbord.running import running_settings
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from shared.dead_letter_box import DeadLetterBox
     from shared.dead_letters import DeadLetter
-    from shared.settings import Settings
 
-ADDRESSES = Path(".klankbord/addresses.json")
 _EXCERPT = 60
 _SHOWN_BYTES = 20_000
 _BATCH = 500
@@ -174,18 +171,3 @@ def _box() -> "DeadLetterBox":
     # Its every attempt to reach Kafka would be a line; that it failed is said once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return DeadLetterBox(running_settings(), SystemClock())
-
-
-def running_settings() -> "Settings":
-    """Return the settings; where the environment names no Kafka, those of the running `klankbord up`."""
-    from shared.settings import load_settings
-
-    settings = load_settings()
-    if "KLANKBORD_KAFKA_BOOTSTRAP_SERVERS" in os.environ or not ADDRESSES.exists():
-        return settings
-    addresses = json.loads(ADDRESSES.read_text())
-    update = {
-        "kafka_bootstrap_servers": addresses["kafka_bootstrap_servers"],
-        "clickhouse_url": addresses["clickhouse_url"],
-    }
-    return settings.model_copy(update=update)

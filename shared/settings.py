@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
 
     sink_max_rows: int = Field(50_000, ge=1, le=1_000_000, description="Most rows in one insert.")
-    sink_max_seconds: float = Field(1.0, gt=0, description="Longest time a row waits for its insert.")
+    sink_max_seconds: float = Field(0.5, gt=0, description="Longest time a row waits for its insert.")
 
     spike_check_seconds: float = Field(
         20.0, gt=0, le=3_600, description="How often the metrics service looks for spikes of #fails."

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from services.enrich.features import Words
@@ -45,10 +46,16 @@ def languages_of(
     is "und".
     """
     head = model.weights.head("language")
-    scores = model.word_scores(words, head).tolist()
+    scores = model.word_scores(words, head)
+    ordered = np.sort(scores, axis=1)
+    clear = ((ordered[:, -1] - ordered[:, -2]) >= _CLEAR_MARGIN).tolist()
+    answers = [Language(answer) for answer in head.answers]
+    likeliest = [answers[best] for best in scores.argmax(1).tolist()]
     return [
-        _language(reading, hint, dict(zip(head.answers, row, strict=True)))
-        for reading, hint, row in zip(readings, hints, scores, strict=True)
+        likeliest[number]
+        if clear[number] and reading.has_words
+        else _language(reading, hint, dict(zip(head.answers, scores[number].tolist(), strict=True)))
+        for number, (reading, hint) in enumerate(zip(readings, hints, strict=True))
     ]
 
 
@@ -56,9 +63,6 @@ def _language(reading: Reading, hint: str | None, scores: dict[str, float]) -> L
     words = reading.words()[:MAX_WORDS]
     if not words:
         return _label(hint) if hint else Language.UNDETERMINED
-    best, second = sorted(scores.values())[-1:-3:-1]
-    if best - second >= _CLEAR_MARGIN:
-        return Language(max(scores, key=lambda language: scores[language]))
     text = " ".join(words)
     if not text.isascii() and _foreign_script(text):
         return Language.OTHER

@@ -83,6 +83,8 @@ class Reading(NamedTuple):
     """Words in capitals (folded), when the text as a whole is not."""
     elongated: bool
     """Whether a word was streeeetched."""
+    has_words: bool
+    """Whether there is a word that is no handle, hashtag, link or number."""
 
     def words(self) -> list[str]:
         """Return the words in order, without handles, hashtags, links, numbers and emoji."""
@@ -136,6 +138,7 @@ def read(text: str, vocabulary: Set[str], split_hashtag: SplitHashtag) -> Readin
         hashtags=hashtags,
         shouted=frozenset(map(str.lower, shouted)) if shouted and not text.isupper() else frozenset(),
         elongated=elongated,
+        has_words=any(map(str.isalpha, exact)),
     )
 
 

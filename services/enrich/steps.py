@@ -28,7 +28,7 @@ from services.enrich.why import why
 from shared.brands import BrandBook
 from shared.events import SCHEMA_VERSION, AuthorKind, EnrichedMention, Kind, Language, RawMention, Stage
 
-_NOTHING_READ = Reading("", (), "", (), frozenset(), False)
+_NOTHING_READ = Reading("", (), "", (), frozenset(), False, False)
 _NO_MATCH = BrandMatch(None)
 _NO_JUDGEMENT = Judgement()
 

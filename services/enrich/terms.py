@@ -166,7 +166,8 @@ class Matcher(Generic[V]):
         values, inner, whole = self._values, self._inner, self._whole
         for atom, start, end in self._automaton.find_matches_as_indexes(line, self._overlapping):
             if (alone := whole[atom]) is not None:
-                hits += [Hit(value, start, end) for value in alone]
+                for value in alone:
+                    hits.append(Hit(value, start, end))
                 continue
             moves = self._moves[atom]
             reached = [(moves[_ROOT], start)] if _ROOT in moves else []

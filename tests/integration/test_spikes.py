@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from starlette.routing import Route
 
 from services.api.app import create_app
 from services.api.queries import Store
+from services.metrics.backtest import Found, Period, backtest, line, run_backtest
 from services.metrics.migrate import migrate
 from services.metrics.positions import Hour
 from services.metrics.spike_store import SpikeStore
@@ -26,6 +28,7 @@ from services.metrics.watch import Watch
 from services.metrics.writer import write
 from shared.brands import parse_brands
 from shared.clock import ManualClock
+from shared.errors import ConfigError
 from shared.kafka import new_consumer
 from shared.metrics_catalogue import DISK_FREE_BYTES, DISK_TOTAL_BYTES, SOURCE_SILENT, SPIKES_ACTIVE
 from shared.settings import Settings
@@ -223,3 +226,28 @@ async def test_a_dead_source_is_called_silent_and_no_drop(settings: Settings) ->
         await one.look()
     assert await published(settings, brand) == []
     assert value_of(SOURCE_SILENT, "linkedin") == 1
+
+
+async def test_a_backtest_finds_the_burst_where_it_was_and_nothing_before(settings: Settings) -> None:
+    brand = "Acme Zorg"
+    store(settings, *history(brand), *burst(brand, 30))
+    kept = SpikeStore.open(settings)
+    zone = ZoneInfo("Europe/Amsterdam")
+
+    def found(start: datetime, end: datetime) -> Found:
+        return backtest(kept, Period(start, end, timedelta(minutes=30)), zone, brand)
+
+    quiet = found(NOW - timedelta(hours=8), NOW - timedelta(hours=1))
+    assert (quiet.spikes, quiet.brands) == ((), frozenset({brand}))
+    loud = found(NOW - timedelta(hours=2), NOW + timedelta(hours=1))
+    (spike,) = loud.spikes
+    assert (spike.brand, spike.stage, spike.distinct_authors) == (brand, "silence", 30)
+    assert found(NOW - timedelta(hours=2), NOW + timedelta(hours=1)).spikes == loud.spikes
+    said: list[str] = []
+    early = Period(NOW - timedelta(weeks=8), NOW - timedelta(weeks=8, hours=-2), timedelta(hours=1))
+    run_backtest(settings, early, None, said.append)
+    assert "Too little history" in said[-1]
+    assert "30 people" in line(spike, zone)
+    with pytest.raises(ConfigError, match="looks; at most"):
+        found(NOW - timedelta(weeks=520), NOW)
+    kept.close()
