@@ -183,7 +183,7 @@ def train(
     corrections: Annotated[
         Path | None,
         typer.Option(
-            "--with-corrections", metavar="FILE", help="Also learn from these: klankbord corrections export."
+            "--with-corrections", metavar="FILE", help="Also learn from these JSON lines (docs/accuracy.md)."
         ),
     ] = None,
     out: Annotated[

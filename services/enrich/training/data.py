@@ -19,6 +19,10 @@ OWN = Path("tests/data/hr_mentions.jsonl")
 SAMPLE, SAMPLE_LABELS = Path("deploy/local/sample/mentions.jsonl"), Path("tests/data/sample_labels.jsonl")
 WRITTEN = Path(__file__).parent / "written.jsonl"
 _SENTIMENTS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
+CORRECTION = (
+    'a line is {"text", "lang", and of sentiment, fail, question, stage, author_kind those that are right}'
+)
+"""What a file of corrections holds."""
 _OWN_IMPORTANCE = 3.0
 """What one of our own counts, in examples of others: they are of the matter itself."""
 _DEV_TENTHS = 1
@@ -113,7 +117,7 @@ def written_examples() -> list[Example]:
 
 
 def corrected_examples(path: Path) -> list[Example]:
-    """Return what people corrected: the lines of `klankbord corrections export`.
+    """Return what people corrected: JSON lines with the text, its language and the labels that are right.
 
     Raises ConfigError, which names the line, when the file is not such.
     """
