@@ -114,7 +114,8 @@ def test_each_of_the_four_runs_itself_is_probed_bounded_and_can_do_little(overla
     assert {name for name, _, _ in pods(overlay)} == {*FOUR, "topics", "migrate"}
     for name, _, spec in pods(overlay):
         (container,) = spec["containers"]
-        assert container["args"] == (["serve", name] if name in FOUR else [name])
+        on_cluster = ["--cluster", "klankbord"] if (overlay, name) == ("operators", "migrate") else []
+        assert container["args"] == (["serve", name] if name in FOUR else [name, *on_cluster])
         assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", container["image"])
         assert spec["automountServiceAccountToken"] is False
         security, own = spec["securityContext"], container["securityContext"]
@@ -222,6 +223,39 @@ def test_operators_are_asked_for_what_they_know() -> None:
     ]
     for name in (*(topic.value for topic in Topic), ENRICH_GROUP, METRICS_GROUP):
         assert any(name.startswith(prefix) for prefix in allowed), name
+
+
+def test_replicas_have_their_tables_made_on_the_cluster_that_there_is() -> None:
+    (store,) = of("operators", "ClickHouseInstallation")
+    (cluster,) = store["spec"]["configuration"]["clusters"]
+    (migrate,) = [spec for name, _, spec in pods("operators") if name == "migrate"]
+    assert cluster["layout"]["replicasCount"] > 1
+    assert migrate["containers"][0]["args"][1:] == ["--cluster", cluster["name"]]
+
+
+def test_what_the_operators_start_may_speak_too() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in of("operators", "NetworkPolicy")}
+    (keeper,) = of("operators", "ClickHouseKeeperInstallation")
+    (store,) = of("operators", "ClickHouseInstallation")
+    # The labels that the operators give to pods.
+    its = {"clickhouse-keeper.altinity.com/chk": keeper["metadata"]["name"]}
+    asks = {"clickhouse.altinity.com/chi": store["metadata"]["name"]}
+    assert policies["keeper"]["podSelector"]["matchLabels"] == its
+    (rule,) = policies["keeper"]["ingress"]
+    callers = [each["podSelector"]["matchLabels"] for each in rule["from"] if "podSelector" in each]
+    assert callers == [its, asks]
+    assert {"podSelector": {"matchLabels": its}} in policies["clickhouse"]["egress"][0]["to"]
+    assert policies["entity-operator"]["egress"][0]["ports"] == [{"port": 9091}]
+
+
+def test_the_api_may_choose_its_limits_but_not_write_as_in_users_xml() -> None:
+    (store,) = of("operators", "ClickHouseInstallation")
+    configuration = store["spec"]["configuration"]
+    assert configuration["users"]["klankbord_api/profile"] == "reader"
+    assert configuration["profiles"]["reader/readonly"] == 2
+    users = (ROOT / "deploy/clickhouse/users.xml").read_text()
+    for grant in configuration["users"]["klankbord_metrics/grants/query"]:
+        assert "system" in grant or f"<query>{grant}</query>" in users
 
 
 def test_every_file_belongs_to_something() -> None:
