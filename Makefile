@@ -61,7 +61,7 @@ LOCK := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --
 
 # The image's two have the versions that are tested, so the first lock constrains them.
 lock: ## write the lock files anew from pyproject.toml: all, what a container runs, what builds its wheel
-	$(LOCK) --extra local --group dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra local --extra onnx --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --constraints requirements.lock pyproject.toml --output-file requirements-runtime.lock
 	$(LOCK) --constraints requirements.lock --group build --output-file requirements-build.lock
 	$(LOCK) --group bench --output-file requirements-bench.lock

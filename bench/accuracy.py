@@ -22,10 +22,11 @@ from bench.lexicon_peers import lexicon_peers
 from services.enrich.model import shipped
 from services.enrich.steps import Enricher
 from services.enrich.training.data import SOURCES, is_dev
-from shared.brands import load_brands
+from shared.brands import Enrichment, load_brands
 from shared.events import EnrichedMention, Language, Mention, RawMention, SentimentLabel
 
 DATA_VARIABLE = "KLANKBORD_EVAL_DATA"
+MODEL_VARIABLE = "KLANKBORD_EVAL_MODEL"
 DEFAULT_DATA = Path("../shared/data")
 SAMPLE = Path("deploy/local/sample/mentions.jsonl")
 SAMPLE_CONFIG = Path("deploy/local/sample/klankbord.toml")
@@ -87,10 +88,10 @@ def main() -> int:
         console.print(f"No labelled data in {DEFAULT_DATA}: name its folder with {DATA_VARIABLE}.")
         return 0
     if "--markdown" in sys.argv[1:]:
-        console.print(markdown(sets, Enricher(load_brands(SAMPLE_CONFIG))), soft_wrap=True, markup=False)
+        console.print(markdown(sets, _enricher()), soft_wrap=True, markup=False)
         return 0
     console.print(f"Accuracy of {shipped().name}; F1, precision and recall are of the positive class.")
-    enricher = Enricher(load_brands(SAMPLE_CONFIG))
+    enricher = _enricher()
     console.print(_table(sets, enricher))
     for labelled in recruitment_sets():
         if labelled.language is None:
@@ -99,6 +100,14 @@ def main() -> int:
     console.print("Confidence of sentiment labels: how often one of about this confidence is right.")
     console.print(_calibration_table(calibration(sets, enricher)))
     return 0
+
+
+def _enricher() -> Enricher:
+    """Return what is judged: ours, or with a sentiment model of one's own."""
+    book = load_brands(SAMPLE_CONFIG)
+    if folder := os.environ.get(MODEL_VARIABLE):
+        book = book.model_copy(update={"enrich": Enrichment(model=f"onnx:{folder}")})
+    return Enricher(book)
 
 
 def labelled_sets(folder: Path) -> Iterator[LabelledSet]:

@@ -24,6 +24,9 @@
     terms = ["parkeer*", "fietsenstalling"] # as services/enrich/terms.py writes them
     examples = ["Minpuntje: de fietsenstalling is te klein"]   # each must be found, or this file is refused
 
+    [enrich]
+    model = "onnx:/models/my-sentiment"     # a sentiment model of your own (docs/own-model.md)
+
 All matching ignores case and accents (services/enrich/brands.py).
 """
 
@@ -116,8 +119,21 @@ class OwnTopic(_Strict):
     ] = ()
 
 
+class Enrichment(_Strict):
+    """How mentions are labelled."""
+
+    model: Annotated[str, Field(pattern="^onnx:.+", max_length=1_000)] | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a model of one's own."""
+        return Path(self.model.removeprefix("onnx:")) if self.model else None
+
+
 class BrandBook(_Strict):
     """All of klankbord.toml."""
+
+    enrich: Enrichment = Enrichment()
 
     brands: tuple[Brand, ...] = ()
     feeds: tuple[Feed, ...] = ()

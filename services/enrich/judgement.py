@@ -20,6 +20,7 @@ _OWN_CONFIDENCE = 0.9
 _RATING = 3.0
 """What the best or worst rating adds to the score of positive or negative."""
 _TELLING_TOKENS = 3
+_LEAST_SHARE = 1e-6
 
 SENTIMENT, FAIL, QUESTION, STAGE, AUTHOR = "sentiment", "fail", "question", "stage", "author_kind"
 DOMAIN, GENERAL_SENTIMENT, GENERAL_QUESTION = "domain", "general_sentiment", "general_question"
@@ -51,8 +52,12 @@ class Case(NamedTuple):
     by_employer: bool
 
 
-def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) -> list[Judgement]:
+def judged(
+    model: Model, words: Words, scores: Floats, cases: Sequence[Case], own: Floats | None = None
+) -> list[Judgement]:
     """Return the judgement of each text of a batch, given its words and scores.
+
+    `own` is how likely negative, neutral and positive are by a model of one's own; None: by ours.
 
     An employer's own text is neutral, no #fail and no question, whether it is known to be one or the model
     takes it for one.
@@ -60,6 +65,8 @@ def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) ->
     heads = {head.name: head for head in model.weights.heads}
     recruitment = probabilities(_logits(scores, heads[DOMAIN]))[:, 1:]
     felt = _mixed(scores, recruitment, heads[SENTIMENT], heads[GENERAL_SENTIMENT])
+    if own is not None:
+        felt = np.log(np.maximum(own, _LEAST_SHARE))
     feelings = _rounded(_feelings(felt, [case.rating for case in cases]))
     fails = _yes(_logits(scores, heads[FAIL]))
     questions = _yes(_mixed(scores, recruitment, heads[QUESTION], heads[GENERAL_QUESTION]))
@@ -69,8 +76,8 @@ def judged(model: Model, words: Words, scores: Floats, cases: Sequence[Case]) ->
     for number, case in enumerate(cases):
         stage, speaker = Stage(stages[number]), AuthorKind(speakers[number])
         if case.by_employer or speaker is AuthorKind.EMPLOYER:
-            own = Judgement(confidence=_OWN_CONFIDENCE, stage=stage, author_kind=AuthorKind.EMPLOYER)
-            judgements.append(own)
+            silent = Judgement(confidence=_OWN_CONFIDENCE, stage=stage, author_kind=AuthorKind.EMPLOYER)
+            judgements.append(silent)
             continue
         # Who writes #fail says so.
         is_fail = fails[number] >= FAIL_FROM or any(sign.startswith("#") for sign in case.signs)

@@ -20,6 +20,7 @@ from services.enrich.lexicon import lexicons, vocabulary
 from services.enrich.mails import own_words
 from services.enrich.marks import Seen, marks_of
 from services.enrich.model import Model, Weights, shipped
+from services.enrich.own_model import OwnModel
 from services.enrich.reading import Reading, read
 from services.enrich.sentiment import Rating, sentiment_of
 from services.enrich.signals import advertises, fail_of, is_question
@@ -60,6 +61,7 @@ class Tools:
     brands: Brands
     topics: OwnTopics
     model: Model
+    own: OwnModel | None = None
 
 
 @dataclass(slots=True)
@@ -132,7 +134,8 @@ def judge(batch: Batch, tools: Tools) -> None:
     assert words is not None  # tell_languages comes before.
     scores = tools.model.score(words, [draft.marks for draft in drafts])
     cases = [Case(d.tokens, d.fail_terms, rating_of(d.mention), d.by_employer) for d in drafts]
-    for draft, judgement in zip(drafts, judged(tools.model, words, scores, cases), strict=True):
+    own = tools.own.sentiments([draft.written for draft in drafts]) if tools.own else None
+    for draft, judgement in zip(drafts, judged(tools.model, words, scores, cases, own), strict=True):
         draft.judgement = judgement
 
 
@@ -171,7 +174,10 @@ class Enricher:
 
     def __init__(self, book: BrandBook, weights: Weights | None = None, timed: Timed | None = None) -> None:
         self.weights = weights or shipped()
-        self._tools = Tools(Brands(book), OwnTopics(book), Model(self.weights))
+        folder = book.enrich.folder
+        own = OwnModel(folder) if folder else None
+        self._tools = Tools(Brands(book), OwnTopics(book), Model(self.weights), own)
+        self.model_name = f"{self.weights.name}+{own.name}" if own else self.weights.name
         self._timed = timed
         self._lock = threading.Lock()
         # Load now what else the first mention would wait for.
@@ -238,7 +244,7 @@ class Enricher:
             "stage": judgement.stage,
             "author_kind": AuthorKind.EMPLOYER if draft.by_employer else judgement.author_kind,
             "hashtags": draft.reading.hashtags,
-            "model": self.weights.name,
+            "model": self.model_name,
         }
         return _constructed(fields)
 
