@@ -192,9 +192,18 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\")
 
 
+def new_cluster_id() -> str:
+    """Return a random id as Kafka makes them: a UUID in 22 characters of base64url.
+
+    One that begins with "-" would be taken for an option, so Kafka passes those over as well (its Uuid.java).
+    """
+    while (cluster := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster
+
+
 async def _format(java: tuple[str, ...], properties: Path, node: KafkaNode, report: Report) -> None:
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    arguments = ("format", "--cluster-id", cluster, "--config", str(properties), "--standalone")
+    arguments = ("format", "--cluster-id", new_cluster_id(), "--config", str(properties), "--standalone")
     formatting = ChildProcess(
         _command("kafka-format", node, (*java, "kafka.tools.StorageTool", *arguments)), report
     )

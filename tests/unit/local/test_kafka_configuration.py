@@ -1,8 +1,17 @@
+from base64 import urlsafe_b64encode
 from pathlib import Path
+from uuid import UUID
 
+import pytest
 from jgo.env import LockFile
 
-from deploy.local.kafka import LOCK_FILE, KafkaNode, logging_properties, server_properties
+from deploy.local.kafka import (
+    LOCK_FILE,
+    KafkaNode,
+    logging_properties,
+    new_cluster_id,
+    server_properties,
+)
 
 NODE = KafkaNode(Path("/data/kafka"), Path("/data/logs/kafka.log"), port=19092, controller_port=19093)
 
@@ -40,3 +49,10 @@ def test_every_jar_is_locked_by_version_and_digest() -> None:
     assert {"kafka_2.13", "kafka-clients", "log4j-slf4j-impl"} <= names
     assert {len(jar.sha256 or "") for jar in jars} == {64}
     assert not any("SNAPSHOT" in jar.version for jar in jars)
+
+
+def test_a_cluster_id_is_never_taken_for_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    dashed, plain = UUID(bytes=b"\xfb" + bytes(15), version=4), UUID(int=1, version=4)
+    made = iter([dashed, plain])
+    monkeypatch.setattr("deploy.local.kafka.uuid.uuid4", lambda: next(made))
+    assert new_cluster_id() == urlsafe_b64encode(plain.bytes).decode().rstrip("=")
