@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from klankbord import __version__, dead
+from klankbord.corrections import app as corrections_app
 from shared.errors import ConfigError, KlankbordError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(dead.app, name="dead")
+app.add_typer(corrections_app, name="corrections")
 spikes = typer.Typer(help="Spikes of #fails: what the detector would have raised.", no_args_is_help=True)
 app.add_typer(spikes, name="spikes")
 
@@ -198,6 +200,25 @@ def train(
 
     options = TrainOptions(data=data, corrections=corrections, out=out, force=force)
     raise typer.Exit(run_train(options, typer.echo))
+
+
+@app.command()
+def reenrich(
+    start: Annotated[datetime, typer.Option("--from", help="Published from when, e.g. 2026-09-01 (UTC).")],
+    end: Annotated[
+        datetime | None, typer.Option("--to", help="Published until when (UTC). [default: tomorrow]")
+    ] = None,
+    brand: Annotated[str | None, typer.Option(help="Only this brand.")] = None,
+) -> None:
+    """Label the stored mentions anew, after a new model or changed lists. Each still counts once."""
+    from klankbord.running import running_settings
+    from services.enrich.again import Again, run_reenrich
+    from shared.clock import SystemClock
+
+    until = end.replace(tzinfo=UTC) if end else SystemClock().now() + timedelta(days=1)
+    if (begin := start.replace(tzinfo=UTC)) >= until:
+        raise ConfigError("--from must be before --to.")
+    raise typer.Exit(run_reenrich(running_settings(), Again(begin, until, brand), typer.echo))
 
 
 @spikes.command()

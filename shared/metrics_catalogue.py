@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from shared.correction_events import CorrectedLabel
 from shared.dead_letters import DeadReason
 from shared.events import Language, RejectionCode, Stage
 from shared.spike_events import Severity, SpikeKind
@@ -76,6 +77,7 @@ def _one_of(values: type[StrEnum]) -> str:
 
 _VIA = Label("via", "`http` or `feed`")
 _REJECTION = Label("reason", _one_of(RejectionCode))
+_CORRECTED = Label("label", _one_of(CorrectedLabel))
 _SOURCE = Label(
     "source", f"sources of klankbord.toml, and the first {MAX_OTHER_SOURCES} others; then `{OTHER}`"
 )
@@ -141,6 +143,9 @@ BUILD_INFO = _gauge(
 
 ACCEPTED = _counter("klankbord_ingest_accepted_total", "Mentions acknowledged by Kafka.", _VIA, of=_INGEST)
 REJECTED = _counter("klankbord_ingest_rejected_total", "Mentions refused.", _VIA, _REJECTION, of=_INGEST)
+CORRECTIONS_TAKEN = _counter(
+    "klankbord_ingest_corrections_total", "Corrections acknowledged by Kafka.", _CORRECTED, of=_INGEST
+)
 INFLIGHT_BYTES = _gauge(
     "klankbord_ingest_inflight_bytes", "Bytes taken and not yet acknowledged by Kafka.", of=_INGEST
 )
@@ -228,6 +233,9 @@ LAG = _gauge(
 # --- metrics: the sink
 
 SINK_ROWS = _counter("klankbord_metrics_rows_total", "Mentions inserted into ClickHouse.", of=_METRICS)
+SINK_CORRECTIONS = _counter(
+    "klankbord_metrics_corrections_total", "Corrections stored, those stored again too.", of=_METRICS
+)
 SINK_INSERT_SECONDS = _histogram(
     "klankbord_metrics_insert_seconds",
     "Time of one insert of mentions; its count is the number of inserts.",

@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from pydantic import BaseModel
 
+from shared.correction_events import Correction
 from shared.events import EnrichedMention, RawMention
 from shared.kafka import connection_options
 from shared.settings import Settings
@@ -25,6 +26,7 @@ class Topic(StrEnum):
     CHECKPOINTS = "ingest.checkpoints"
     SPIKES = "spikes"
     REPLAYS = "mentions.dead.replays"
+    CORRECTIONS = "corrections"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ TOPICS: dict[Topic, TopicSpec] = {
         key="the dead letter's number",
         schema=None,
         config={"cleanup.policy": "compact", "segment.bytes": "16777216", "min.cleanable.dirty.ratio": "0.2"},
+        partitions=1,
+    ),
+    # Kept for good: the store can be filled from it anew.
+    Topic.CORRECTIONS: TopicSpec(
+        key="the mention's id and the label",
+        schema=Correction,
+        config={"cleanup.policy": "compact"},
         partitions=1,
     ),
     Topic.SPIKES: TopicSpec(

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.context import Context
 from services.api.queries import Store
-from services.api.routes import brands, dead_letters, mentions, spikes, timeseries, topics
+from services.api.routes import accuracy, brands, dead_letters, mentions, spikes, timeseries, topics
 from services.api.routes.page import mount_page
 from shared.brands import load_brands
 from shared.clock import Clock, SystemClock
@@ -54,7 +54,7 @@ def create_app(settings: Settings, store: Store, clock: Clock) -> FastAPI:
     )
     app.state.context = Context(settings, store, clock)
     install_problem_handlers(app)
-    for module in (timeseries, mentions, topics, spikes, brands, dead_letters):
+    for module in (timeseries, mentions, topics, spikes, accuracy, brands, dead_letters):
         app.include_router(module.router, responses={503: UNAVAILABLE})
     app.router.routes.extend(probe_routes(Exporter.API, store.ready))
     mount_page(app, store, settings, clock)

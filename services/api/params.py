@@ -31,6 +31,7 @@ from services.api.selection import (
     BEGINNING,
     END_OF_TIME,
     MAX_SEARCH_TERMS,
+    AccuracyFilters,
     Dimension,
     Filters,
     Metric,
@@ -39,7 +40,7 @@ from services.api.selection import (
 )
 from shared.dead_letter_box import Wanted
 from shared.dead_letters import DeadReason
-from shared.events import Language, Rfc3339, Stage
+from shared.events import AuthorKind, Language, Rfc3339, Stage
 from shared.problems import problem
 from shared.spike_events import Severity, SpikeKind
 from shared.text import clean_line
@@ -198,8 +199,9 @@ class TimeseriesParams(Selection):
 
     metric: Metric = Field(
         Metric.MENTIONS,
-        description="mentions, fails, questions and negative are counts; sentiment is the mean (-1 to 1), "
-        "fail_rate is fails/mentions.",
+        description="mentions, fails, questions, negative and unsure are counts; sentiment is the mean "
+        "(-1 to 1), fail_rate is fails/mentions. unsure counts those whose sentiment is neutral only "
+        "because nothing else was sure enough.",
     )
     interval: Interval = Field(Interval.DAY, description="Length of a bucket; weeks start on Monday.")
     group_by: list[Dimension] = Field(
@@ -212,6 +214,11 @@ class TimeseriesParams(Selection):
 class MentionsParams(Selection):
     """What /v1/mentions takes."""
 
+    author_kind: list[AuthorKind] = Field(
+        [],
+        max_length=MAX_VALUES,
+        description="Who speaks. Repeatable. Default: everybody but the employer itself, as in the counts.",
+    )
     fails: bool = Field(False, description="true: only #fails.")
     questions: bool = Field(False, description="true: only questions.")
     q: Search | None = Field(
@@ -227,13 +234,22 @@ class MentionsParams(Selection):
         return _after(self.cursor, filters)
 
     def _only(self) -> dict[str, Any]:
-        return {"fails": self.fails, "questions": self.questions, "text": self.q}
+        only = {"fails": self.fails, "questions": self.questions, "text": self.q}
+        return only | ({"author_kinds": tuple(self.author_kind)} if self.author_kind else {})
 
 
 class TopicsParams(Selection):
     """What /v1/topics takes."""
 
     limit: int = Field(50, ge=1, le=500, description="Most topics in the answer.")
+
+
+class AccuracyParams(_Of):
+    """What /v1/accuracy takes."""
+
+    def filters(self, zone: ZoneInfo) -> AccuracyFilters:
+        """Return what is selected; without from and to of all time."""
+        return AccuracyFilters(*self.bounds_ever(zone), zone.key, tuple(self.brand))
 
 
 class SpikesParams(_Of):

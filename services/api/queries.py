@@ -1,7 +1,8 @@
 """Everything the API asks of ClickHouse: all its SQL stands here. It only reads.
 
 Every value is bound server-side ({name:Type}); what is formatted into SQL comes from the closed sets below.
-`FINAL` makes each mention count once, whatever was replayed. Where the question allows it, series come from
+`FINAL`, which the view labelled_mentions has in it, makes each mention count once, whatever was replayed;
+that view has the corrections of people in it too. Where the question allows it, series come from
 the hourly rollup; the answer is the same (tests/integration/test_api.py holds that).
 """
 
@@ -25,6 +26,7 @@ from services.api.cursor import Cursor
 from services.api.responses import (
     AuthorOut,
     BrandSummary,
+    Checked,
     MentionOut,
     MentionPage,
     Point,
@@ -32,7 +34,15 @@ from services.api.responses import (
     SpikePage,
     TopicCount,
 )
-from services.api.selection import Dimension, Filters, Metric, SpikeFilters, search_terms
+from services.api.selection import (
+    PUBLIC,
+    AccuracyFilters,
+    Dimension,
+    Filters,
+    Metric,
+    SpikeFilters,
+    search_terms,
+)
 from shared.brands import BrandBook
 from shared.clickhouse import connect, outages
 from shared.errors import DependencyUnavailable
@@ -47,7 +57,9 @@ QUERY_SETTINGS = {
     # A mention's key holds its time, so the rows of one key never lie in two partitions.
     "do_not_merge_across_partitions_select_final": 1,
 }
-TABLES = ("mentions", "mention_positions", "mentions_hourly", "spikes")
+TABLES = (
+    "mentions", "mention_positions", "mentions_hourly", "spikes", "corrections", "labelled_mentions"
+)  # fmt: skip
 _UNKNOWN_TABLE_OR_DATABASE = ("code: 60.", "code 60", "code: 81.", "code 81")
 
 # What a metric adds up, over mentions and over the rollup; ratios are divided by the mentions afterwards.
@@ -58,6 +70,7 @@ _SUM_OF_MENTIONS = {
     Metric.NEGATIVE: "countIf(sentiment_label = 'negative')",
     Metric.SENTIMENT: "sum(toFloat64(sentiment))",
     Metric.FAIL_RATE: "countIf(is_fail)",
+    Metric.UNSURE: "countIf(sentiment_unsure)",
 }
 _SUM_OF_HOURS = {
     Metric.MENTIONS: "sum(mentions)",
@@ -66,13 +79,15 @@ _SUM_OF_HOURS = {
     Metric.NEGATIVE: "sum(negatives)",
     Metric.SENTIMENT: "sum(sentiment_sum)",
     Metric.FAIL_RATE: "sum(fails)",
+    Metric.UNSURE: "sum(unsure)",
 }
 _EACH_TOPIC = "arrayJoin(arrayDistinct(topics))"
 _EACH_ASKED_TOPIC = "arrayJoin(arrayIntersect(topics, {topics:Array(String)}))"
 _MENTION_COLUMNS = (
     "id, source, external_id, brand, other_brands, author_name, author_handle, text, url, published_at, "
     "received_at, in_reply_to, conversation_id, kind, rating, rating_scale, metadata, language, sentiment, "
-    "sentiment_label, confidence, is_fail, fail_terms, is_question, topics, stage, hashtags, model"
+    "sentiment_label, confidence, sentiment_unsure, is_fail, fail_terms, is_question, topics, stage, "
+    "author_kind, hashtags, model, corrected"
 )
 Row = Mapping[str, Any]
 
@@ -135,6 +150,10 @@ class Store:
         items = tuple(Spike.model_validate_json(row["event"]) for row in rows[:limit])
         last = rows[limit - 1] if len(rows) > limit else None
         return SpikePage(items=items, next=Cursor(last["raised_at"], last["id"]) if last else None)
+
+    async def accuracy(self, filters: AccuracyFilters) -> list[Checked]:
+        """Return, by month and label, how often people who looked agreed with the model; oldest first."""
+        return [Checked(**row) for row in await self._rows(accuracy_query(filters))]
 
     async def brands(self) -> list[BrandSummary]:
         """Return the brands of klankbord.toml and of the data, by name."""
@@ -199,9 +218,9 @@ def timeseries_query(
     """
     rolled_up = answers_from_rollup(starts, filters, group_by)
     table, time, sums = (
-        ("mentions_hourly", "hour", _SUM_OF_HOURS)
+        ("mentions_hourly FINAL", "hour", _SUM_OF_HOURS)
         if rolled_up
-        else ("mentions", "published_at", _SUM_OF_MENTIONS)
+        else ("labelled_mentions", "published_at", _SUM_OF_MENTIONS)
     )
     where, values = _where(filters, time)
     groups = [_group_expression(dimension, filters) for dimension in group_by]
@@ -215,7 +234,7 @@ def timeseries_query(
         ]
     )
     sql = (
-        f"SELECT {columns} FROM {table} FINAL WHERE {where} GROUP BY {by} HAVING n > 0 "
+        f"SELECT {columns} FROM {table} WHERE {where} GROUP BY {by} HAVING n > 0 "
         "ORDER BY bucket LIMIT {row_limit:UInt32}"
     )
     epochs = [int(start.timestamp()) for start in starts]
@@ -226,7 +245,9 @@ def answers_from_rollup(
     starts: tuple[datetime, ...], filters: Filters, group_by: tuple[Dimension, ...]
 ) -> bool:
     """Whether the hourly rollup answers exactly: whole UTC hours, and nothing it does not know of."""
-    by_unknown = filters.topics or filters.fails or filters.questions or filters.text
+    by_unknown = (
+        filters.topics or filters.fails or filters.questions or filters.text or filters.author_kinds != PUBLIC
+    )
     return (
         not by_unknown
         and Dimension.TOPIC not in group_by
@@ -259,6 +280,11 @@ def _where(filters: Filters, time: str) -> tuple[str, dict[str, Any]]:
     if filters.topics:
         clauses.append("hasAny(topics, {topics:Array(String)})")
         values["topics"] = list(filters.topics)
+    if time == "published_at" and filters.author_kinds:
+        # The rollup has the public only.
+        kinds = set(filters.author_kinds)
+        values["kinds"] = sorted(kinds | {""} if kinds & set(PUBLIC) else kinds)
+        clauses.append("author_kind IN {kinds:Array(String)}")
     if filters.fails:
         clauses.append("is_fail")
     if filters.questions:
@@ -324,7 +350,7 @@ def mentions_query(filters: Filters, limit: int, cursor: Cursor | None) -> Query
         )
         values |= {"cursor_time": _utc_text(cursor.published_at), "cursor_id": str(cursor.id)}
     sql = (
-        f"SELECT {_MENTION_COLUMNS} FROM mentions FINAL WHERE {where} "
+        f"SELECT {_MENTION_COLUMNS} FROM labelled_mentions WHERE {where} "
         "ORDER BY published_at DESC, id DESC LIMIT {row_limit:UInt32}"
     )
     return Query(sql, values)
@@ -336,7 +362,7 @@ def mention_query(mention_id: UUID) -> Query:
     In the moment in which an edit moves it, it stands at two places; the latest version is meant.
     """
     sql = (
-        f"SELECT {_MENTION_COLUMNS} FROM mentions FINAL WHERE (brand, published_at, id) IN "
+        f"SELECT {_MENTION_COLUMNS} FROM labelled_mentions WHERE (brand, published_at, id) IN "
         "(SELECT brand, published_at, id FROM mention_positions WHERE id = {id:UUID}) "
         "ORDER BY version DESC LIMIT 1"
     )
@@ -366,7 +392,7 @@ def topics_query(filters: Filters, limit: int) -> Query:
     where, values = _where(filters, "published_at")
     sql = (
         f"SELECT {_EACH_TOPIC} AS topic, count() AS mentions, countIf(is_fail) AS fails, "
-        f"countIf(is_question) AS questions FROM mentions FINAL WHERE {where} "
+        f"countIf(is_question) AS questions FROM labelled_mentions WHERE {where} "
         "GROUP BY topic ORDER BY mentions DESC, topic LIMIT {row_limit:UInt32}"
     )
     return Query(sql, {**values, "row_limit": limit})
@@ -400,11 +426,45 @@ def spikes_query(filters: SpikeFilters, limit: int, cursor: Cursor | None) -> Qu
     return Query(sql, values)
 
 
+def accuracy_query(filters: AccuracyFilters) -> Query:
+    """Return the query for how often the model's labels are those that people gave, by month and label."""
+    where = [
+        "published_at >= {start:DateTime64(6, 'UTC')}",
+        "published_at < {end:DateTime64(6, 'UTC')}",
+    ]
+    values: dict[str, Any] = {
+        "start": _utc_text(filters.start),
+        "end": _utc_text(filters.end),
+        "tz": filters.tz,
+    }
+    if filters.brands:
+        where.append("brand IN {brands:Array(String)}")
+        values["brands"] = list(filters.brands)
+    sql = (
+        "SELECT formatDateTime(published_at, '%Y-%m', {tz:String}) AS month, label, count() AS checked, "
+        f"countIf({_MODEL_SAYS} = value) AS agreed "
+        "FROM (SELECT * FROM mentions FINAL WHERE " + " AND ".join(where) + ") AS m "
+        "GLOBAL INNER JOIN (SELECT id, label, value FROM corrections FINAL WHERE value != '') AS c "
+        "ON c.id = m.id GROUP BY month, label ORDER BY month, label LIMIT 10000"
+    )
+    return Query(sql, values)
+
+
+# What the model said, written as people's values are; topics in any order.
+_MODEL_SAYS = (
+    "multiIf(label = 'sentiment', toString(sentiment_label), label = 'fail', toString(is_fail), "
+    "label = 'question', toString(is_question), label = 'stage', toString(stage), "
+    "label = 'author_kind', toString(author_kind), label = 'language', toString(language), "
+    "label = 'topics' AND arraySort(JSONExtract(value, 'Array(String)')) = arraySort(arrayMap(t -> "
+    "toString(t), topics)), value, '')"
+)
+
+
 BRANDS_QUERY = Query(
     "SELECT brand AS name, count() AS mentions, countIf(is_fail) AS fails, "
     "countIf(is_question) AS questions, "
     "min(published_at) AS first_mention, max(published_at) AS last_mention "
-    "FROM mentions FINAL GROUP BY brand ORDER BY brand LIMIT 10000",
+    "FROM labelled_mentions WHERE author_kind != 'employer' GROUP BY brand ORDER BY brand LIMIT 10000",
     {},
 )
 TABLES_QUERY = Query("SELECT name FROM system.tables WHERE database = currentDatabase()", {})

@@ -5,15 +5,18 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, computed_field
 
 from services.api.buckets import Interval
 from services.api.cursor import Cursor
+from services.api.page.figures import wilson
 from services.api.selection import Metric
 from shared.dead_letters import DeadLetter
 from shared.spike_events import Spike
 
 SHOWN_BYTES = 20_000
+LEAST_CHECKED = 20
+"""Below so many a share is no more than a guess."""
 
 
 class _Answer(BaseModel):
@@ -100,13 +103,16 @@ EXAMPLE_MENTION: dict[str, Any] = {
     "sentiment": -0.62,
     "sentiment_label": "negative",
     "confidence": 0.81,
+    "sentiment_unsure": False,
     "is_fail": True,
     "fail_terms": ["niets gehoord", "#fail"],
     "is_question": False,
     "topics": ["response time"],
     "stage": "silence",
+    "author_kind": "candidate",
     "hashtags": ["fail"],
-    "model": "klankbord-lexicon-1",
+    "model": "klankbord-linear-1",
+    "corrected": [],
 }
 EXAMPLE_CURSOR = (
     "WyIyMDI2LTAzLTMwVDA4OjEyOjAwKzAwOjAwIiwiNWQwYjhiNWUtNWMxYy01YTNjLTlhNTMtMGM3ZjZhMWQ2ZjBlIiwiZjA4Il0"
@@ -138,13 +144,19 @@ class MentionOut(_Answer):
     sentiment: float = Field(ge=-1, le=1)
     sentiment_label: str = Field(description="negative, neutral or positive.")
     confidence: float = Field(ge=0, le=1, description="How sure the sentiment label is.")
+    sentiment_unsure: bool = Field(description="Neutral because nothing else was sure enough.")
     is_fail: bool = Field(description="A complaint: an unmet expectation voiced about the employer.")
     fail_terms: tuple[str, ...] = Field(description="The words that made it a #fail.")
     is_question: bool
     topics: tuple[str, ...]
     stage: str = Field(description="Where in the candidate's journey it belongs.")
+    author_kind: str = Field(
+        description="Who speaks: candidate, employee, employer (its own posts, which do not count), other; "
+        "empty: stored before this was known."
+    )
     hashtags: tuple[str, ...] = Field(description="Lower case, without the #.")
     model: str = Field(description="Name and version of what labelled it.")
+    corrected: tuple[str, ...] = Field((), description="The labels that a person corrected or confirmed.")
 
 
 class MentionPage(_Answer):
@@ -165,6 +177,55 @@ class Mentions(_Answer):
     next_cursor: str | None = Field(
         description="Give it as `cursor`, the other parameters unchanged; null on the last page."
     )
+
+
+class Checked(_Answer):
+    """How often people agreed with one label of the model, in one month."""
+
+    month: str = Field(description="Of publication, in `tz`.", examples=["2026-11"])
+    label: str = Field(description="sentiment, fail, question, stage, author_kind, language or topics.")
+    checked: int = Field(description="Mentions of which a person said what this label should be.")
+    agreed: int = Field(description="Those where it is what the model said.")
+
+    @computed_field(description="agreed/checked; null below 20 checked: too few to say.")  # type: ignore[prop-decorator]
+    @property
+    def share(self) -> float | None:
+        """Return the share that agreed."""
+        return round(self.agreed / self.checked, 4) if self.checked >= LEAST_CHECKED else None
+
+    @computed_field(description="The 95 % interval of the share (Wilson).")  # type: ignore[prop-decorator]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the bounds of the share."""
+        bounds = wilson(self.agreed, self.checked)
+        return (0.0, 1.0) if bounds is None else (round(bounds.low, 4), round(bounds.high, 4))
+
+
+class Accuracy(_Answer):
+    """How often people disagreed with the model. They do not look at random: mostly where it seems wrong."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "tz": "Europe/Amsterdam",
+                    "months": [
+                        {
+                            "month": "2026-11",
+                            "label": "fail",
+                            "checked": 40,
+                            "agreed": 31,
+                            "share": 0.775,
+                            "interval": [0.625, 0.8768],
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    tz: str
+    months: tuple[Checked, ...] = Field(description="By month and label, oldest first.")
 
 
 class TopicCount(_Answer):

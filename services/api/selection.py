@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from shared.events import AuthorKind
+
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """Ingest refuses older mentions (shared.events.EARLIEST)."""
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+PUBLIC = tuple(kind.value for kind in AuthorKind if kind is not AuthorKind.EMPLOYER)
+"""Who speaks in what is counted: everybody but the employer itself."""
 MAX_SEARCH_TERMS = 10
 _SEARCH_TERM = re.compile(r'"([^"]*)"|([^\s"]+)')
 
@@ -21,6 +25,7 @@ class Metric(StrEnum):
     NEGATIVE = "negative"
     SENTIMENT = "sentiment"
     FAIL_RATE = "fail_rate"
+    UNSURE = "unsure"
 
     @property
     def is_ratio(self) -> bool:
@@ -42,6 +47,8 @@ class Dimension(StrEnum):
 class Filters:
     """Which mentions are meant: OR within one field, AND between fields; empty means all.
 
+    `author_kinds`: those of mentions stored before the kind was are taken for the public's.
+
     `start` is inclusive, `end` exclusive, both aware. `text`: every word and "quoted phrase" of it occurs.
     """
 
@@ -52,9 +59,20 @@ class Filters:
     languages: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
+    author_kinds: tuple[str, ...] = PUBLIC
     fails: bool = False
     questions: bool = False
     text: str | None = None
+
+
+@dataclass(frozen=True)
+class AccuracyFilters:
+    """Of which mentions: published from `start` to `end`, of `brands` (none: all). Months in `tz`."""
+
+    start: datetime
+    end: datetime
+    tz: str
+    brands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

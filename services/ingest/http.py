@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from services.ingest.bodies import LineSplitter, read_pieces, without_mark
 from services.ingest.budget import Budget, Overloaded
+from services.ingest.corrections import corrections_router
 from services.ingest.documentation import DESCRIPTION, MENTIONS_BODY, MENTIONS_RESPONSES, with_mention_schema
 from services.ingest.intake import VIA, Intake, MentionPublisher, Taken
 from services.ingest.sift import parse_array, sift_items, sift_lines, sift_object
@@ -84,6 +85,7 @@ def create_app(
         responses=MENTIONS_RESPONSES,
         openapi_extra=MENTIONS_BODY,
     )
+    app.include_router(corrections_router(publisher))
     app.router.routes.extend(probe_routes(Exporter.INGEST, publisher.waiting_for))
     with_mention_schema(app)
     app.add_middleware(

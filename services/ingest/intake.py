@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.ingest.budget import Share
 from services.ingest.sift import Rejection, Sifted
+from shared.correction_events import CorrectedLabel, Value
 from shared.events import Mention
 from shared.metrics_catalogue import REJECTED
 
@@ -19,6 +20,10 @@ class MentionPublisher(Protocol):
 
     async def publish(self, mentions: Sequence[Mention], via: str) -> None:
         """Return once Kafka has acknowledged all `mentions`; raises DependencyUnavailable."""
+        ...
+
+    async def correct(self, mention_id: UUID, labels: Mapping[CorrectedLabel, Value], by: str) -> None:
+        """Return once Kafka has acknowledged the corrections; raises DependencyUnavailable."""
         ...
 
     async def waiting_for(self) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import stamina
 import structlog
@@ -17,11 +18,13 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from services.ingest.budget import Budget
 from shared.clock import Clock
+from shared.correction_events import CorrectedLabel, Correction, Value
 from shared.errors import DependencyUnavailable
 from shared.events import Mention, RawMention
 from shared.kafka import close_producer, new_producer
 from shared.metrics_catalogue import (
     ACCEPTED,
+    CORRECTIONS_TAKEN,
     MAX_OTHER_SOURCES,
     PRODUCE_SECONDS,
     SOURCE_ITEMS,
@@ -105,13 +108,41 @@ class Publisher:
         if producer is None:
             raise DependencyUnavailable("Kafka", "not connected yet")
         messages = self._messages(mentions)
+        await self._produce(producer, Topic.RAW, messages)
+        ACCEPTED.labels(via).inc(len(messages))
+        self._count_sources(mentions)
+
+    async def correct(self, mention_id: UUID, labels: Mapping[CorrectedLabel, Value], by: str) -> None:
+        """Put corrections of a mention on the topic; return once Kafka has acknowledged them.
+
+        Raises DependencyUnavailable, as `publish` does; sending them again is harmless.
+        """
+        producer = self._producer
+        if producer is None:
+            raise DependencyUnavailable("Kafka", "not connected yet")
+        messages = []
+        for label, value in labels.items():
+            event = Correction(
+                mention_id=mention_id, label=label, value=value, by=by, corrected_at=self._now_received()
+            )
+            messages.append((event.key, event.model_dump_json().encode()))
+        await self._produce(producer, Topic.CORRECTIONS, messages)
+        for label in labels:
+            CORRECTIONS_TAKEN.labels(label.value).inc()
+
+    async def _produce(
+        self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[tuple[bytes, bytes]]
+    ) -> None:
         size = sum(len(key) + len(value) for key, value in messages)
         self._budget.take(size)
         began = self._clock.monotonic()
-        await self._deliver(producer, messages, size)
+        await self._deliver(producer, topic, messages, size)
         PRODUCE_SECONDS.observe(self._clock.monotonic() - began)
-        ACCEPTED.labels(via).inc(len(messages))
-        self._count_sources(mentions)
+
+    def _now_received(self) -> datetime:
+        """Return the time, a microsecond after the last at least: it tells two versions apart."""
+        self._received = max(self._clock.now(), self._received + timedelta(microseconds=1))
+        return self._received
 
     def _count_sources(self, mentions: Sequence[Mention]) -> None:
         now = self._clock.now().timestamp()
@@ -121,14 +152,14 @@ class Publisher:
             SOURCE_LAST_SUCCESS.labels(label).set(now)
 
     async def _deliver(
-        self, producer: AIOKafkaProducer, messages: Sequence[tuple[bytes, bytes]], size: int
+        self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[tuple[bytes, bytes]], size: int
     ) -> None:
         """Send `messages`, wait for the acknowledgement; give `size` back when Kafka is done with them."""
         sent: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._timeout):
                 for key, value in messages:
-                    sent.append(await producer.send(Topic.RAW, value, key))
+                    sent.append(await producer.send(topic, value, key))
                 # wait() leaves them alone when time is up: aiokafka's sender trips over cancelled ones.
                 await asyncio.wait(sent)
         except TimeoutError:
@@ -150,8 +181,7 @@ class Publisher:
         """
         messages = []
         for mention in mentions:
-            self._received = max(self._clock.now(), self._received + timedelta(microseconds=1))
-            event = RawMention.of(mention, self._received)
+            event = RawMention.of(mention, self._now_received())
             messages.append((event.key, event.model_dump_json().encode()))
         return messages
 

@@ -13,12 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    TopicPartition,
+)
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from services.metrics.batch import Batch, RecountPace, next_offsets
 from services.metrics.positions import Hour
-from services.metrics.rows import BadRecord, Event, read
+from services.metrics.rows import BadRecord, Event, read, read_corrections
 from services.metrics.store import ClickHouseStore
 from services.metrics.writer import Store, Written, write
 from shared.clock import Clock, SystemClock
@@ -29,6 +35,7 @@ from shared.metrics_catalogue import (
     DEAD_LETTERS,
     END_TO_END,
     SINK_BATCH_ROWS,
+    SINK_CORRECTIONS,
     SINK_INSERT_SECONDS,
     SINK_LAST_COMMIT,
     SINK_RETRIES,
@@ -50,6 +57,7 @@ STOP_SECONDS = 3.5
 CLOSE_SECONDS = 0.7
 MAX_HOURS = 200_000
 """So many hours of brands are remembered at most before they are recounted."""
+TOPICS_READ = (Topic.ENRICHED, Topic.CORRECTIONS)
 _NO_PARTITION = TopicPartition(Topic.ENRICHED.value, -1)
 
 
@@ -136,7 +144,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             await self._consumer.start()
             await self._producer.start()
             await self._topic_is_there()
-            self._consumer.subscribe([Topic.ENRICHED.value], listener=self)
+            self._consumer.subscribe([topic.value for topic in TOPICS_READ], listener=self)
             backoff.reset()
             while not self._stopping.is_set():
                 await self._turn()
@@ -146,9 +154,12 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             await _closed(self._consumer)
 
     async def _topic_is_there(self) -> None:
-        """Wait until the topic exists: a consumer that subscribes before would not see it for minutes."""
-        while not self._stopping.is_set() and Topic.ENRICHED.value not in await self._consumer.topics():
-            self.waiting_for["kafka"] = f"the topic {Topic.ENRICHED.value} is not there: run klankbord topics"
+        """Wait until the topics exist: a consumer that subscribes before would not see one for minutes."""
+        while not self._stopping.is_set():
+            missing = [topic.value for topic in TOPICS_READ if topic not in await self._consumer.topics()]
+            if not missing:
+                return
+            self.waiting_for["kafka"] = f"no topic {' and '.join(missing)} yet: run klankbord topics"
             await self._pause(1.0)
 
     async def _turn(self) -> None:
@@ -176,14 +187,15 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         """Return the partitions that this worker holds."""
         if self._consumer is None:
             return []
-        return sorted(partition.partition for partition in self._consumer.assignment())
+        assigned = self._consumer.assignment()
+        return sorted(partition.partition for partition in assigned if partition.topic == Topic.ENRICHED)
 
     # --- rebalances
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Be ready; reading begins at the committed offsets."""
         self.waiting_for.pop("kafka", None)
-        log.info("partitions_assigned", partitions=sorted(partition.partition for partition in assigned))
+        log.info("partitions_assigned", partitions=self.held())
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Commit what is stored; what is only read will be read again by whoever gets the partition."""
@@ -209,7 +221,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         if not records:
             return
         assignment = self._assignment
-        events, bad = await asyncio.to_thread(read, records)
+        mentions = [record for record in records if record.topic == Topic.ENRICHED]
+        if len(mentions) < len(records) and not await self._store_corrections(records, assignment):
+            return
+        events, bad = await asyncio.to_thread(read, mentions)
         await self._bury(bad)
         written = await self._until_done(lambda store: self._write(events, store), assignment)
         if written is None:
@@ -220,6 +235,19 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         await self._bury(written.refused)
         if assignment == self._assignment:
             self._offsets |= next_offsets(records)
+
+    async def _store_corrections(self, records: Sequence[ConsumerRecord], assignment: int) -> bool:
+        """Store what is a correction among `records`; return whether that was done."""
+        corrections, bad = read_corrections(r for r in records if r.topic == Topic.CORRECTIONS)
+        await self._bury(bad)
+        if corrections:
+            hours = await self._until_done(lambda store: store.correct(corrections), assignment)
+            if hours is None:
+                return False
+            self._hours |= set(hours)
+            SINK_CORRECTIONS.inc(len(corrections))
+            log.info("corrections_stored", corrections=len(corrections), hours=len(hours))
+        return True
 
     def _note_oldest(self, events: Sequence[Event]) -> None:
         received = [event.position.version for event in events]

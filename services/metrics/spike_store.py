@@ -56,8 +56,8 @@ FROM
             if(stage = 'other', [], [('stage', toString(stage))]),
             arrayMap(topic -> ('topic', toString(topic)), arrayDistinct(topics))
         )) AS series
-    FROM mentions FINAL
-    WHERE is_fail AND published_at >= {{start:DateTime64(3, 'UTC')}}
+    FROM labelled_mentions
+    WHERE is_fail AND author_kind != 'employer' AND published_at >= {{start:DateTime64(3, 'UTC')}}
         AND published_at < {{end:DateTime64(3, 'UTC')}}
 )
 GROUP BY brand, scope, name, source, at
@@ -67,8 +67,8 @@ _RECENT = f"""
 SELECT
     toUnixTimestamp64Milli(published_at) / 1000, brand, source, stage, topics, {_WHO}, id, url,
     substringUTF8(text, 1, {MAX_EXCERPT})
-FROM mentions FINAL
-WHERE is_fail AND published_at >= {{start:DateTime64(3, 'UTC')}}
+FROM labelled_mentions
+WHERE is_fail AND author_kind != 'employer' AND published_at >= {{start:DateTime64(3, 'UTC')}}
     AND published_at <= {{end:DateTime64(3, 'UTC')}}
 ORDER BY published_at DESC, id
 LIMIT {MAX_COMPLAINTS}

@@ -14,9 +14,10 @@ from clickhouse_connect.driver.external import ExternalData
 from pydantic_core import to_json
 
 from services.metrics.positions import Hour
-from services.metrics.rows import COLUMNS, Position, Row, columns
+from services.metrics.rows import COLUMNS, EPOCH, MICROSECOND, Position, Row, columns
 from services.metrics.writer import RowsRefused
 from shared.clickhouse import WRITER_SETTINGS, connect, outages
+from shared.correction_events import Correction
 from shared.errors import DependencyUnavailable
 from shared.settings import Settings
 
@@ -49,21 +50,29 @@ FROM
 ARRAY JOIN places AS place
 """
 
+_HOURS = """
+SELECT DISTINCT brand, toUnixTimestamp(toStartOfHour(published_at))
+FROM mention_positions
+WHERE id IN (SELECT id FROM asked)
+"""
+
 # Later than every version there is, and taken before the recount reads: of two recounts of an hour the one
 # that wins saw at least what the other saw.
 _NEXT_VERSION = """
 SELECT greatest(toUInt64(toUnixTimestamp64Micro(now64(6))), max(version) + 1) FROM mentions_hourly
 """
 
+# What the employer itself says is shown and does not count.
 # The second half brings groups that stood in the rollup and have no mention any more.
 _RECOUNT = """
 INSERT INTO mentions_hourly (
     brand, hour, source, language, stage,
-    mentions, fails, questions, negatives, positives, sentiment_sum, version, is_deleted
+    mentions, fails, questions, negatives, positives, sentiment_sum, unsure, version, is_deleted
 )
 SELECT
     brand, hour, source, language, stage,
     sum(mentions) AS total, sum(fails), sum(questions), sum(negatives), sum(positives), sum(sentiment_sum),
+    sum(unsure),
     {version:UInt64}, total = 0
 FROM
 (
@@ -72,13 +81,13 @@ FROM
         count() AS mentions, countIf(is_fail) AS fails, countIf(is_question) AS questions,
         countIf(sentiment_label = 'negative') AS negatives,
         countIf(sentiment_label = 'positive') AS positives,
-        sum(toFloat64(sentiment)) AS sentiment_sum
-    FROM mentions FINAL
-    WHERE (brand, toStartOfHour(published_at)) IN
+        sum(toFloat64(sentiment)) AS sentiment_sum, countIf(sentiment_unsure) AS unsure
+    FROM labelled_mentions
+    WHERE author_kind != 'employer' AND (brand, toStartOfHour(published_at)) IN
         (SELECT brand, hour FROM touched)
     GROUP BY brand, hour, source, language, stage
     UNION ALL
-    SELECT DISTINCT brand, hour, source, language, stage, 0, 0, 0, 0, 0, 0
+    SELECT DISTINCT brand, hour, source, language, stage, 0, 0, 0, 0, 0, 0, 0
     FROM mentions_hourly
     WHERE (brand, hour) IN
         (SELECT brand, hour FROM touched)
@@ -126,6 +135,20 @@ class ClickHouseStore:
             if error.code in _REFUSALS:
                 raise RowsRefused(_first_line(error)) from error
             raise DependencyUnavailable("ClickHouse", _first_line(error)) from error
+
+    def correct(self, corrections: Sequence[Correction]) -> list[Hour]:
+        """Store `corrections` and return the hours that their mentions count in, or ever counted in."""
+        rows = [
+            (c.mention_id, c.label.value, c.stored_value, c.by, (c.corrected_at - EPOCH) // MICROSECOND)
+            for c in corrections
+        ]
+        ids = _table("asked", "id UUID", {(str(c.mention_id),) for c in corrections})
+        with _answers():
+            self._insert("corrections", ("id", "label", "value", "by", "version"), columns(rows), {})
+            # Asked after the insert, as places are noted before a mention is written: of a mention and a
+            # correction that come at the same time at least one sees the other.
+            found = self._client.query(_HOURS, external_data=ids).result_rows
+        return [Hour(brand, start * 1_000) for brand, start in found]
 
     def recount(self, hours: Iterable[Hour]) -> None:
         """Count `hours` anew from the mentions that are shown, and replace the rollup's figures."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from services.metrics.positions import Hour, Resolution, newest, resolve
 from services.metrics.rows import BadRecord, Event, Position, Row, deletion
+from shared.correction_events import Correction
 from shared.dead_letters import DeadReason
 from shared.errors import KlankbordError
 
@@ -32,6 +33,10 @@ class Store(Protocol):
 
     def insert(self, rows: Sequence[Row], token: str) -> None:
         """Insert rows of `mentions`; a second time with the same token does nothing. Raises RowsRefused."""
+        ...
+
+    def correct(self, corrections: Sequence[Correction]) -> Sequence[Hour]:
+        """Store corrections; return the hours whose counts change with them."""
         ...
 
     def recount(self, hours: Iterable[Hour]) -> None:

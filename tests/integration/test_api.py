@@ -56,6 +56,7 @@ class Row:
     is_fail: bool = False
     is_question: bool = False
     sentiment: float = 0.0
+    sentiment_unsure: bool = False
     text: str = "tekst"
     metadata: str = "{}"
     id: UUID = field(default_factory=uuid4)
@@ -166,6 +167,7 @@ def random_rows(dice: random.Random, count: int) -> list[Row]:
                 topics=tuple(dice.sample(TOPICS, dice.randrange(3))),
                 is_fail=dice.random() < 0.4,
                 is_question=dice.random() < 0.3,
+                sentiment_unsure=dice.random() < 0.2,
                 sentiment=dice.choice((-0.75, -0.5, 0.0, 0.25, 1.0)),
             )
         )
@@ -224,7 +226,7 @@ def groups_of(row: Row, filters: Filters, group_by: tuple[Dimension, ...]) -> li
     return list(product(*parts))
 
 
-def value_of(metric: Metric, rows: list[Row]) -> float:
+def value_of(metric: Metric, rows: list[Row]) -> float:  # noqa: PLR0911
     match metric:
         case Metric.MENTIONS:
             return len(rows)
@@ -238,6 +240,8 @@ def value_of(metric: Metric, rows: list[Row]) -> float:
             return round(sum(row.sentiment for row in rows) / len(rows), 6)
         case Metric.FAIL_RATE:
             return round(sum(row.is_fail for row in rows) / len(rows), 6)
+        case Metric.UNSURE:
+            return sum(row.sentiment_unsure for row in rows)
 
 
 Question = tuple[Metric, Interval, str, Filters, tuple[Dimension, ...]]
@@ -512,6 +516,9 @@ async def test_a_mention_comes_back_whole(clickhouse: Client, api: httpx.AsyncCl
         "language": "nl",
         "sentiment": -0.62,
         "sentiment_label": "negative",
+        "sentiment_unsure": False,
+        "author_kind": "",
+        "corrected": [],
         "confidence": 0.8,
         "is_fail": True,
         "fail_terms": [],

@@ -90,7 +90,10 @@ def test_the_engine_reads_each_statement_as_it_is_meant(server: Settings, statem
             0
         ][0]
     assert "ON CLUSTER kb" in formatted
-    assert "ENGINE = Replicated" in formatted or "ENGINE = Distributed(kb, currentDatabase()," in formatted
+    if formatted.startswith("CREATE TABLE"):
+        assert (
+            "ENGINE = Replicated" in formatted or "ENGINE = Distributed(kb, currentDatabase()," in formatted
+        )
 
 
 def test_what_the_sink_writes_lies_in_the_local_tables(settings: Settings, sink: ClickHouseStore) -> None:

@@ -41,6 +41,8 @@ def _tables(settings: Settings) -> list[str]:
 def test_makes_the_database_and_the_tables_and_says_so(settings: Settings) -> None:
     assert migrate(settings) == [f"applied {label}" for label in ALL]
     assert _tables(settings) == [
+        "corrections",
+        "labelled_mentions",
         "mention_positions",
         "mentions",
         "mentions_hourly",

@@ -208,7 +208,7 @@ async def test_every_column_is_stored(bench: Bench) -> None:
         message(
             "a", author={"name": "Jan", "handle": "@jan"}, url="https://x.example/1", kind="review",
             topics=["salaris", "reactie"], hashtags=["fail"], fail_terms=["niets gehoord"], rating=2.5,
-            metadata={"a": [1]},
+            metadata={"a": [1]}, author_kind="employee", sentiment_unsure=True,
             other_brands=[BETA], conversation_id="c", in_reply_to="r", text="Tab\tquote ' é 😀 \\N",
         )
     )  # fmt: skip
@@ -221,7 +221,8 @@ async def test_every_column_is_stored(bench: Bench) -> None:
     assert stored.pop("received_at").isoformat() == "2026-10-01T00:00:00"
     assert stored == {
         "is_deleted": 0, "brand": ACME, "source": "linkedin", "external_id": "a", "kind": "review",
-        "language": "nl", "stage": "silence", "sentiment": -0.5, "sentiment_label": "negative",
+        "language": "nl", "stage": "silence", "author_kind": "employee", "sentiment": -0.5,
+        "sentiment_label": "negative", "sentiment_unsure": True,
         "confidence": 0.75, "is_fail": True, "is_question": False, "fail_terms": ["niets gehoord"],
         "topics": ["salaris", "reactie"], "hashtags": ["fail"], "other_brands": [BETA], "author_name": "Jan",
         "author_handle": "@jan", "text": "Tab\tquote ' é 😀 \\N", "url": "https://x.example/1",

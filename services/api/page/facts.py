@@ -11,8 +11,8 @@ from services.api.cursor import Cursor
 from services.api.page.figures import Daily
 from services.api.page.form import Choice, Period, filters_of
 from services.api.queries import Store
-from services.api.responses import MentionPage, Point, Series, TopicCount
-from services.api.selection import Dimension, Filters, Metric
+from services.api.responses import Checked, MentionPage, Point, Series, TopicCount
+from services.api.selection import AccuracyFilters, Dimension, Filters, Metric
 
 OVER_TIME = (Metric.FAILS, Metric.QUESTIONS, Metric.NEGATIVE, Metric.SENTIMENT)
 MAX_TOPICS = 12
@@ -71,6 +71,7 @@ class Facts:
     mentions: MentionPage
     now: Days
     before: Days
+    accuracy: tuple[Checked, ...] = ()
 
 
 async def gather_facts(
@@ -84,7 +85,7 @@ async def gather_facts(
         (series,) = await store.timeseries(metric, interval, zone.key, filters)
         return series.points
 
-    over_time, (all_sources, stages), topics, mentions, compared = await asyncio.gather(
+    over_time, (all_sources, stages), topics, mentions, compared, accuracy = await asyncio.gather(
         asyncio.gather(*(points(metric) for metric in OVER_TIME)),
         asyncio.gather(
             _totals(store, replace(filters, sources=()), zone, Dimension.SOURCE),
@@ -93,6 +94,7 @@ async def gather_facts(
         store.topics(filters, MAX_TOPICS),
         store.mentions(mention_filters(choice, filters), MAX_MENTIONS, cursor),
         _compare(store, filters, period, zone),
+        store.accuracy(AccuracyFilters(filters.start, filters.end, zone.key, filters.brands)),
     )
     sources, now, before = compared
     return Facts(
@@ -104,6 +106,7 @@ async def gather_facts(
         mentions=mentions,
         now=now,
         before=before,
+        accuracy=tuple(accuracy),
     )
 
 

@@ -14,7 +14,7 @@ from services.api.cursor import encode_cursor
 from services.api.page.facts import Facts, Sources, mention_filters
 from services.api.page.figures import Bounds, Change, Daily, Verdict, count_change, share_change, wilson
 from services.api.page.form import PRESETS, Choice, Form, Period, filters_of
-from services.api.responses import BrandSummary, MentionOut, Point, TopicCount
+from services.api.responses import BrandSummary, Checked, MentionOut, Point, TopicCount
 from services.api.selection import Metric
 from shared.events import Stage
 
@@ -23,6 +23,15 @@ MAX_NAMED = 8
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 LANGUAGE_NAMES = {"nl": "Dutch", "en": "English", "other": "Other", "und": "Undetermined"}
+LABEL_NAMES: Mapping[str, str] = {
+    "sentiment": "Sentiment",
+    "fail": "#fail",
+    "question": "Question",
+    "stage": "Stage",
+    "author_kind": "Who speaks",
+    "language": "Language",
+    "topics": "Topics",
+}
 STAGE_NAMES: Mapping[str, str] = {
     Stage.VACANCY: "Vacancy",
     Stage.APPLICATION: "Application",
@@ -196,6 +205,18 @@ class MentionView:
 
 
 @dataclass(frozen=True)
+class AccuracyRow:
+    """How often people disagreed with one label of the model in one month."""
+
+    month: str
+    label: str
+    checked: int
+    differ: int
+    share: str
+    interval: str
+
+
+@dataclass(frozen=True)
 class PageView:
     """All of the page below the form."""
 
@@ -216,6 +237,7 @@ class PageView:
     newest: Link | None
     next: Link | None
     topic: Link | None
+    accuracy: tuple[AccuracyRow, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -250,7 +272,28 @@ def page_view(choice: Choice, period: Period, facts: Facts, zone: ZoneInfo, now:
         newest=Link("Back to the newest", choice.url() + "#mentions") if choice.cursor else None,
         next=Link("Older mentions", following) if following else None,
         topic=Link(topic_name(choice.topic), choice.url(topic=None)) if choice.topic else None,
+        accuracy=accuracy_rows(facts.accuracy),
     )
+
+
+def accuracy_rows(checked: Sequence[Checked]) -> tuple[AccuracyRow, ...]:
+    """Return how often people disagreed with the model, newest month first."""
+    rows = []
+    for one in reversed(checked):
+        differ = one.checked - one.agreed
+        bounds = wilson(differ, one.checked)
+        told = one.share is not None
+        rows.append(
+            AccuracyRow(
+                month=one.month,
+                label=LABEL_NAMES.get(one.label, one.label),
+                checked=one.checked,
+                differ=differ,
+                share=share_text(differ, one.checked) if told else "too few to say",
+                interval=bounds_text(bounds) if told else "",
+            )
+        )
+    return tuple(rows)
 
 
 def _tabs(facts: Facts, choice: Choice) -> tuple[Link, ...]:

@@ -9,8 +9,16 @@ from uuid import UUID, uuid5
 from services.api.buckets import Interval, bucket_starts, zone_named
 from services.api.cursor import Cursor
 from services.api.queries import Store, to_series
-from services.api.responses import EXAMPLE_MENTION, BrandSummary, MentionOut, MentionPage, Series, TopicCount
-from services.api.selection import Dimension, Filters, Metric
+from services.api.responses import (
+    EXAMPLE_MENTION,
+    BrandSummary,
+    Checked,
+    MentionOut,
+    MentionPage,
+    Series,
+    TopicCount,
+)
+from services.api.selection import AccuracyFilters, Dimension, Filters, Metric
 from shared.brands import BrandBook
 from shared.errors import DependencyUnavailable
 from shared.events import NAMESPACE
@@ -46,6 +54,7 @@ class PageStore(Store):
         super().__init__(Settings(), BrandBook())
         self.all = sorted(mentions, key=lambda mention: (mention.published_at, mention.id), reverse=True)
         self.outage = False
+        self.checked: list[Checked] = []
 
     def _found(self, filters: Filters) -> list[MentionOut]:
         if self.outage:
@@ -102,6 +111,9 @@ class PageStore(Store):
             )
             for topic, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         ]
+
+    async def accuracy(self, filters: AccuracyFilters) -> list[Checked]:
+        return self.checked
 
     async def brands(self) -> list[BrandSummary]:
         if self.outage:

@@ -158,6 +158,7 @@ async def test_mentions_without_a_period_are_of_all_time(
         "start": "2000-01-01 00:00:00.000000",
         "end": "2100-01-01 00:00:00.000000",
         "brands": ["a", "b"],
+        "kinds": ["", "candidate", "employee", "other"],
         "terms": ["WACHT", "geen reactie"],
         "row_limit": 51,
     }
@@ -210,6 +211,7 @@ async def test_other_errors_are_problems_too(
         f"/v1/mentions/{UUID(int=1)}",
         "/v1/topics",
         "/v1/spikes",
+        "/v1/accuracy",
         "/v1/brands",
     ],
 )
@@ -300,6 +302,7 @@ async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
         "/v1/mentions/{id}",
         "/v1/topics",
         "/v1/spikes",
+        "/v1/accuracy",
         "/v1/brands",
         "/v1/dead-letters",
         "/v1/dead-letters/{number}",

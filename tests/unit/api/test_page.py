@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from services.api.app import create_app
+from services.api.responses import Checked
 from shared.clock import ManualClock
 from shared.errors import ConfigError
 from shared.settings import Settings
@@ -251,6 +252,14 @@ async def test_scripts_and_styles_are_ours_and_kept_for_good(page: httpx.AsyncCl
 )
 async def test_nothing_else_is_served(page: httpx.AsyncClient, path: str) -> None:
     assert (await page.get(path)).status_code == 404
+
+
+async def test_the_page_shows_how_often_people_disagreed(page: httpx.AsyncClient, store: PageStore) -> None:
+    assert "How often people disagreed" not in (await page.get("/")).text
+    store.checked = [Checked(month="2026-11", label="fail", checked=40, agreed=31)]
+    html = (await page.get("/")).text
+    assert "How often people disagreed" in html
+    assert "22 %" in html
 
 
 async def test_the_page_can_be_read_by_everybody(page: httpx.AsyncClient) -> None:

@@ -17,6 +17,7 @@ from services.api.page.view import (
     Bucket,
     Card,
     PageView,
+    accuracy_rows,
     bounds_text,
     compared_with,
     days_text,
@@ -28,7 +29,7 @@ from services.api.page.view import (
     share_text,
     signed,
 )
-from services.api.responses import MentionOut
+from services.api.responses import Checked, MentionOut
 from tests.unit.api.page_store import PageStore, said
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -345,3 +346,14 @@ def test_the_chart_can_be_made_out(palette: Palette) -> None:
         assert contrast(palette.fails, behind) >= 3
         assert contrast(palette.questions, behind) >= 3
     assert contrast(palette.text, palette.surface) >= 4.5
+
+
+def test_disagreement_is_told_with_its_interval_or_as_too_few() -> None:
+    found = [
+        Checked(month="2026-10", label="fail", checked=19, agreed=0),
+        Checked(month="2026-11", label="author_kind", checked=40, agreed=31),
+    ]
+    newest, oldest = accuracy_rows(found)
+    assert (newest.month, newest.label, newest.differ, newest.share) == ("2026-11", "Who speaks", 9, "22 %")
+    assert newest.interval == "12–38 %"
+    assert (oldest.label, oldest.share, oldest.interval) == ("#fail", "too few to say", "")

@@ -70,7 +70,7 @@ def test_what_the_rollup_does_not_know_comes_from_the_mentions(
 ) -> None:
     starts = bucket_starts(Interval.DAY, ZoneInfo(zone), filters.start, filters.end)
     assert not answers_from_rollup(starts, filters, group_by)
-    assert "FROM mentions FINAL" in timeseries_query(Metric.FAILS, starts, filters, group_by).sql
+    assert "FROM labelled_mentions" in timeseries_query(Metric.FAILS, starts, filters, group_by).sql
 
 
 def row(bucket: int, n: int, total: float, **groups: str) -> dict[str, Any]:
@@ -139,6 +139,7 @@ def test_a_mention_without_the_optional_parts() -> None:
         "author_name": "", "author_handle": "", "text": "t", "url": "", "published_at": START,
         "received_at": END, "in_reply_to": "", "conversation_id": "", "kind": "post", "rating": None,
         "rating_scale": 5.0, "metadata": "", "language": "nl", "sentiment": -0.6200000047683716,
+        "author_kind": "candidate", "sentiment_unsure": False, "corrected": ["fail"],
         "sentiment_label": "negative", "confidence": 0.800000011920929, "is_fail": True, "fail_terms": ["x"],
         "is_question": False, "topics": ["a"], "stage": "other", "hashtags": [], "model": "m",
     }  # fmt: skip

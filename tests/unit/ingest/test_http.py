@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from services.ingest import http as front_door
 from services.ingest.budget import Budget
 from services.ingest.http import create_app
 from shared.clock import ManualClock
+from shared.correction_events import CorrectedLabel, Value
 from shared.errors import DependencyUnavailable
 from shared.events import MAX_MENTION_BYTES, Mention, parse_mention
 from shared.settings import Settings
@@ -28,6 +30,7 @@ class MemoryPublisher:
     def __init__(self) -> None:
         self.published: list[Mention] = []
         self.batches: list[int] = []
+        self.corrected: list[tuple[UUID, dict[CorrectedLabel, Value], str]] = []
         self.fail_after = 10**9
         self.waiting = 0
         self.going_on = asyncio.Event()
@@ -43,6 +46,11 @@ class MemoryPublisher:
             raise DependencyUnavailable("Kafka", "gone")
         self.published.extend(mentions)
         self.batches.append(len(mentions))
+
+    async def correct(self, mention_id: UUID, labels: Mapping[CorrectedLabel, Value], by: str) -> None:
+        if self.fail_after == 0:
+            raise DependencyUnavailable("Kafka", "gone")
+        self.corrected.append((mention_id, dict(labels), by))
 
     async def waiting_for(self) -> Mapping[str, str]:
         return self.missing

@@ -46,6 +46,8 @@ def test_a_message_becomes_a_row_in_the_order_of_the_columns() -> None:
         "stage": "silence",
         "sentiment": -0.5,
         "sentiment_label": "negative",
+        "author_kind": "other",
+        "sentiment_unsure": False,
         "confidence": 0.75,
         "is_fail": True,
         "is_question": False,
