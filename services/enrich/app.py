@@ -40,6 +40,8 @@ GROUP = "klankbord-enrich"
 RUN_RECORDS = 1_000
 """Most records in one run: large enough to spread the costs, small enough to be quick to finish."""
 QUEUED_RUNS = 4
+OBJECTS_BETWEEN_COLLECTIONS = 200_000
+"""A run makes many objects and no cycles: looking for those more often cost a seventh of the labelling."""
 
 
 def run(settings: Settings, group: str = GROUP) -> int:
@@ -71,6 +73,7 @@ class Worker:
         # What is loaded now stays: the collector need not look at it again on every round.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
         self._brand_label = Bounded(brand.name for brand in book.brands)
         self._lag = LagReporter(settings, Exporter.ENRICH, Topic.RAW, group, self._held)
         self._output = KafkaOutput(partial(new_producer, settings))

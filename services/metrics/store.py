@@ -1,6 +1,5 @@
 """The sink's ClickHouse: all SQL that writes mentions, their places and the rollup. Blocking."""
 
-import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from uuid import UUID
 
 from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DataError, Error
+from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.external import ExternalData
 from pydantic_core import to_json
 
@@ -22,14 +21,24 @@ from shared.errors import DependencyUnavailable
 from shared.settings import Settings
 
 # Codes that speak of values, not of the server (src/Common/ErrorCodes.cpp): 6 CANNOT_PARSE_TEXT,
-# 27 CANNOT_PARSE_INPUT_ASSERTION_FAILED, 53 TYPE_MISMATCH, 69 ARGUMENT_OUT_OF_BOUND, 70 CANNOT_CONVERT_TYPE,
-# 72 CANNOT_PARSE_NUMBER, 117 INCORRECT_DATA, 131 TOO_LARGE_STRING_SIZE,
-# 321 VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE, 349 CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN, 407 DECIMAL_OVERFLOW,
-# 469 VIOLATED_CONSTRAINT.
+# 25 CANNOT_PARSE_ESCAPE_SEQUENCE, 26 CANNOT_PARSE_QUOTED_STRING, 27 CANNOT_PARSE_INPUT_ASSERTION_FAILED,
+# 41 CANNOT_PARSE_DATETIME, 53 TYPE_MISMATCH, 69 ARGUMENT_OUT_OF_BOUND, 70 CANNOT_CONVERT_TYPE,
+# 72 CANNOT_PARSE_NUMBER, 117 INCORRECT_DATA, 130 CANNOT_READ_ARRAY_FROM_TEXT, 131 TOO_LARGE_STRING_SIZE,
+# 321 VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE, 349 CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN,
+# 376 CANNOT_PARSE_UUID, 407 DECIMAL_OVERFLOW, 469 VIOLATED_CONSTRAINT.
 # Any other answer is waited out: what is wrong with a table or a grant is no reason to put mentions aside.
-_REFUSALS = frozenset({6, 27, 53, 69, 70, 72, 117, 131, 321, 349, 407, 469})
-# What encoding a value for the wire can raise.
-_NOT_ENCODABLE = (ValueError, OverflowError, struct.error)
+_REFUSALS = frozenset({6, 25, 26, 27, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 469})
+_LOW = 2**64 - 1
+
+# How the lines of rows.py are read.
+_LINES = {
+    "input_format_skip_unknown_fields": 1,
+    "input_format_null_as_default": 1,
+    "input_format_defaults_for_omitted_fields": 1,
+    "input_format_json_read_objects_as_strings": 1,
+    "input_format_allow_errors_num": 0,
+    "date_time_input_format": "best_effort",
+}
 
 # The rows of one place that are not merged yet count once.
 _CONTESTED = """
@@ -115,10 +124,15 @@ class ClickHouseStore:
     def note_places(self, positions: Sequence[Position]) -> dict[UUID, list[Position]]:
         """Note where mentions are about to stand; return all positions of those that stood elsewhere too."""
         contested: dict[UUID, list[Position]] = defaultdict(list)
-        rows = [(p.id, p.version, p.brand, p.published_ms) for p in positions]
-        ids = _table("asked", "id UUID", [(str(position.id),) for position in positions])
+        ids = ExternalData(
+            file_name="asked",
+            fmt="RowBinary",
+            structure="id UUID",
+            data=b"".join([_binary(position.id) for position in positions]),
+        )
         with _answers():
-            self._insert("mention_positions", ("id", "version", "brand", "published_at"), columns(rows), {})
+            names = ("id", "version", "brand", "published_at")
+            self._insert("mention_positions", names, columns(positions), {})
             found = self._client.query(_CONTESTED, external_data=ids).result_rows
         for mention, brand, published_ms, version in found:
             contested[mention].append(Position(mention, version, brand, published_ms))
@@ -128,9 +142,13 @@ class ClickHouseStore:
         """Insert rows of `mentions`; raises RowsRefused when it is for what is in them."""
         try:
             with outages():
-                self._insert("mentions", COLUMNS, columns(rows), {"insert_deduplication_token": token})
-        except (DataError, *_NOT_ENCODABLE) as error:
-            raise RowsRefused(_first_line(error)) from error
+                self._client.raw_insert(
+                    "mentions",
+                    COLUMNS,
+                    insert_block=b"\n".join(rows),
+                    fmt="JSONEachRow",
+                    settings=_LINES | {"insert_deduplication_token": token},
+                )
         except Error as error:
             if error.code in _REFUSALS:
                 raise RowsRefused(_first_line(error)) from error
@@ -188,6 +206,12 @@ def _table(name: str, structure: str, rows: Iterable[tuple[str | int, ...]]) -> 
     """Return rows that go along with one query as a table of it: a query's parameters could not hold them."""
     data = b"\n".join(map(to_json, rows))
     return ExternalData(file_name=name, fmt="JSONCompactEachRow", structure=structure, data=data)
+
+
+def _binary(id: UUID) -> bytes:
+    """Return an id as RowBinary has it: two little-endian halves, the high one first."""
+    number = id.int
+    return (number >> 64).to_bytes(8, "little") + (number & _LOW).to_bytes(8, "little")
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ first, rows second, and the hours they count in are for the caller to have recou
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -93,14 +94,11 @@ def deduplication_token(resolution: Resolution) -> str:
     ClickHouse drops an insert whose token it knows, whatever is in it. Offsets alone do not tell: a replay
     may have more to hide than the first attempt had, and a topic made anew starts at offset 0 again.
     """
-    offsets: dict[tuple[str, int], tuple[int, int]] = {}
-    digest = hashlib.blake2b(digest_size=16)
+    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
     for event in resolution.shown:
-        record = event.record
-        first, last = offsets.get((record.topic, record.partition), (record.offset, record.offset))
-        offsets[record.topic, record.partition] = (min(first, record.offset), max(last, record.offset))
-        digest.update(record.value)
+        offsets[event.record.topic, event.record.partition].append(event.record.offset)
+    digest = hashlib.blake2b(b"".join([event.row for event in resolution.shown]), digest_size=16)
     for hidden in resolution.hidden:
         digest.update(repr(hidden).encode())
-    ranges = [f"{topic}/{partition}:{a}-{b}" for (topic, partition), (a, b) in sorted(offsets.items())]
+    ranges = [f"{topic}/{n}:{min(seen)}-{max(seen)}" for (topic, n), seen in sorted(offsets.items())]
     return "#".join([",".join(ranges), digest.hexdigest()])

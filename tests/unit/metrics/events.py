@@ -18,7 +18,6 @@ from shared.events import NAMESPACE
 
 RECEIVED = datetime(2026, 10, 1, tzinfo=UTC)
 PUBLISHED = datetime(2026, 9, 1, tzinfo=UTC)
-_INDEX = {name: index for index, name in enumerate(COLUMNS)}
 
 
 def message(
@@ -70,8 +69,9 @@ def event(value: bytes, offset: int = 0, partition: int = 0) -> Event:
 
 
 def column(row: Row, name: str) -> Any:
-    """Return the value of one column of a row."""
-    return row[_INDEX[name]]
+    """Return the value of one column of a row, as JSON has it; what is left out is ''."""
+    assert name in COLUMNS
+    return json.loads(row).get(name, "")
 
 
 class MemoryStore:
@@ -123,7 +123,8 @@ class MemoryStore:
         """Return what `mentions FINAL` would: per sort key the highest version, the later of equals."""
         last: dict[tuple[Any, ...], Row] = {}
         for row in self.rows:
-            key = (column(row, "brand"), column(row, "published_at"), column(row, "id"))
+            published_at = datetime.fromisoformat(column(row, "published_at"))
+            key = (column(row, "brand"), published_at, column(row, "id"))
             if key not in last or column(last[key], "version") <= column(row, "version"):
                 last[key] = row
         return [row for row in last.values() if not column(row, "is_deleted")]
@@ -142,5 +143,5 @@ class MemoryStore:
 
 
 def _hour(row: Row) -> Hour:
-    published_ms = column(row, "published_at")
+    published_ms = int(datetime.fromisoformat(column(row, "published_at")).timestamp() * 1000)
     return Hour(column(row, "brand"), published_ms - published_ms % HOUR_MS)
