@@ -244,10 +244,16 @@ def serve(service: Annotated[Service, typer.Argument(help="Which service.")]) ->
 
     from shared.settings import load_settings
     from shared.telemetry import configure_logging
+    from shared.tracing import start_tracing, stop_tracing
 
     settings = load_settings()
     configure_logging(service.value, settings)
-    raise typer.Exit(import_module(f"services.{service.value}.app").run(settings))
+    start_tracing(service.value, settings)
+    try:
+        code = import_module(f"services.{service.value}.app").run(settings)
+    finally:
+        stop_tracing()
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Counts and times the HTTP requests of a service, by route and status."""
+"""Counts, times and traces the HTTP requests of a service, by route and status."""
 
 import time
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.metrics_catalogue import OTHER
+from shared.tracing import name_request, request_span
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class RequestMetrics:
                 status = message["status"]
             await send(message)
 
-        with self._metrics.in_progress.track_inprogress():
+        with (
+            self._metrics.in_progress.track_inprogress(),
+            request_span(scope["method"], scope["headers"]) as span,
+        ):
             try:
                 await self._app(scope, receive, noting)
             finally:
                 route = route_label(scope)
+                name_request(span, scope["method"], route, status)
                 self._metrics.requests.labels(route, str(status)).inc()
                 self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
 

@@ -92,6 +92,15 @@ class Settings(BaseSettings):
         description="An Alertmanager that spikes are told to, with their reason; nobody when empty.",
     )
 
+    tracing_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="An OTLP/HTTP collector, e.g. http://otel:4318; off when empty.",
+    )
+    tracing_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of requests that are traced when nobody upstream decided."
+    )
+
     page_timezone: str = Field("Europe/Amsterdam", description="Default time zone of page and API.")
 
 

@@ -28,6 +28,7 @@ from shared.metrics_catalogue import (
     ENRICH_UNMATCHED,
     Bounded,
 )
+from shared.tracing import passed_on
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Outgoing:
 
     key: bytes | None
     value: bytes
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def process(records: Sequence[ConsumerRecord], labeller: Labeller) -> Outcome:
             outcome.bad.append(_unreadable(record, error))
     for (record, raw), enriched in zip(parsed, _label(parsed, labeller, outcome), strict=True):
         if enriched is not None:
-            outcome.enriched.append(Outgoing(record.key or raw.key, enriched.model_dump_json().encode()))
+            value = enriched.model_dump_json().encode()
+            outcome.enriched.append(Outgoing(record.key or raw.key, value, passed_on(record.headers)))
             outcome.tally.add(enriched)
     outcome.unmatched = len(records) - len(outcome.bad) - len(outcome.enriched)
     return outcome

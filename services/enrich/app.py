@@ -33,6 +33,7 @@ from shared.metrics_catalogue import (
 from shared.settings import Settings
 from shared.telemetry import serve_probes
 from shared.topics import Topic
+from shared.tracing import batch_span
 
 log = structlog.get_logger()
 
@@ -157,7 +158,7 @@ class Worker:
                 consumer.finish_run(run)
 
     def _label(self, run: RecordRun) -> Outcome:
-        with ENRICH_BATCH_SECONDS.time():
+        with ENRICH_BATCH_SECONDS.time(), batch_span("enrich", Topic.RAW, run.records):
             outcome = process(run.records, self._enricher)
         ENRICH_BATCH_MESSAGES.observe(len(run.records))
         return outcome

@@ -17,7 +17,7 @@ FAIL_FROM = 0.5
 QUESTION_FROM = 0.5
 EMPLOYER_FROM = 0.7
 _OWN_CONFIDENCE = 0.9
-_RATING = 3.0
+_RATING = 4.0
 """What the best or worst rating adds to the score of positive or negative."""
 _TELLING_TOKENS = 3
 _LEAST_SHARE = 1e-6

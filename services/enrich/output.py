@@ -83,10 +83,11 @@ async def _send(
     sent = []
     batch = producer.create_batch()
     for message in messages:
-        if batch.append(key=message.key, value=message.value, timestamp=None) is None:
+        parts = {"key": message.key, "value": message.value, "timestamp": None, "headers": message.headers}
+        if batch.append(**parts) is None:
             sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
             batch = producer.create_batch()
             # The first message always fits: the limit that counts for it is the topic's.
-            batch.append(key=message.key, value=message.value, timestamp=None)
+            batch.append(**parts)
     sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
     return sent

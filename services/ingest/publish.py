@@ -33,6 +33,7 @@ from shared.metrics_catalogue import (
 )
 from shared.settings import Settings
 from shared.topics import Topic
+from shared.tracing import carried
 
 CONNECT_SECONDS = 30.0
 FLUSH_SECONDS = 3.0
@@ -158,8 +159,9 @@ class Publisher:
         sent: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._timeout):
+                headers = carried()
                 for key, value in messages:
-                    sent.append(await producer.send(topic, value, key))
+                    sent.append(await producer.send(topic, value, key, headers=headers))
                 # wait() leaves them alone when time is up: aiokafka's sender trips over cancelled ones.
                 await asyncio.wait(sent)
         except TimeoutError:

@@ -43,6 +43,7 @@ from shared.metrics_catalogue import (
 )
 from shared.settings import Settings
 from shared.topics import Topic
+from shared.tracing import batch_span
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -226,7 +227,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             return
         events, bad = await asyncio.to_thread(read, mentions)
         await self._bury(bad)
-        written = await self._until_done(lambda store: self._write(events, store), assignment)
+        with batch_span("store", Topic.ENRICHED, mentions):
+            written = await self._until_done(lambda store: self._write(events, store), assignment)
         if written is None:
             return
         self._hours |= written.hours

@@ -79,7 +79,10 @@ class FakeProducer:
     def topics(self) -> set[str]:
         return self.kafka.topics
 
-    async def send(self, topic: str, value: bytes, key: bytes) -> "asyncio.Future[None]":
+    async def send(
+        self, topic: str, value: bytes, key: bytes, headers: object = None
+    ) -> "asyncio.Future[None]":
+        assert headers is None
         if self.kafka.send_error is not None:
             raise self.kafka.send_error
         self.kafka.got.append((topic, key, value))
