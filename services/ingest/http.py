@@ -20,6 +20,7 @@ from services.ingest.bodies import LineSplitter, read_pieces, without_mark
 from services.ingest.budget import Budget, Overloaded
 from services.ingest.corrections import corrections_router
 from services.ingest.documentation import DESCRIPTION, MENTIONS_BODY, MENTIONS_RESPONSES, with_mention_schema
+from services.ingest.idempotency import IdempotentAnswers
 from services.ingest.intake import VIA, Intake, MentionPublisher, Taken
 from services.ingest.sift import parse_array, sift_items, sift_lines, sift_object
 from shared.clock import Clock
@@ -116,6 +117,7 @@ class FrontDoor:
         self._clock = clock
         self._budget = budget
         self._requests = 0
+        self._answers = IdempotentAnswers(clock)
 
     async def post_mentions(self, request: Request) -> Response:
         """Take one mention (a JSON object), several (an array) or many (NDJSON, one object a line).
@@ -124,21 +126,25 @@ class FrontDoor:
         under `rejected`; the others of the same request are kept. Sending a mention again is harmless: its
         id follows from `source` and `external_id` (without one: from the content), and it counts once.
 
-        A body without a Content-Type is taken for JSON. `Content-Encoding: gzip` is unpacked.
+        A body without a Content-Type is taken for JSON. `Content-Encoding: gzip` is unpacked. A request
+        that is sent again with its `Idempotency-Key` gets the same answer, and is not taken again.
         """
         with self._one_request():
-            kind = body_kind(request.headers)
-            taken = Taken("line" if kind.lines else "index", keep_ids=not kind.lines)
-            try:
-                await self._take(request, kind, taken)
-            except ClientDisconnect:
-                log.info("sender_went_away", accepted=taken.accepted)
-                return Response(status_code=400)
-            except Problem as refusal:
-                raise _told_how_far(refusal, taken) from None
-            except (DependencyUnavailable, asyncio.CancelledError) as outage:
-                log.warning("mentions_not_taken", reason=repr(outage), accepted=taken.accepted)
-                raise _told_how_far(_outage(outage), taken) from outage
+            return await self._answers.answer(request, self._answer_to)
+
+    async def _answer_to(self, request: Request) -> Response:
+        kind = body_kind(request.headers)
+        taken = Taken("line" if kind.lines else "index", keep_ids=not kind.lines)
+        try:
+            await self._take(request, kind, taken)
+        except ClientDisconnect:
+            log.info("sender_went_away", accepted=taken.accepted)
+            return Response(status_code=400)
+        except Problem as refusal:
+            raise _told_how_far(refusal, taken) from None
+        except (DependencyUnavailable, asyncio.CancelledError) as outage:
+            log.warning("mentions_not_taken", reason=repr(outage), accepted=taken.accepted)
+            raise _told_how_far(_outage(outage), taken) from outage
         return _answer(taken)
 
     @contextmanager

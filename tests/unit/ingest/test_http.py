@@ -62,7 +62,8 @@ class Door:
     def __init__(self, settings: Settings) -> None:
         self.publisher = MemoryPublisher()
         self.budget = Budget(settings.ingest_max_inflight_bytes)
-        app = create_app(settings, self.publisher, ManualClock(NOW), self.budget)
+        self.clock = ManualClock(NOW)
+        app = create_app(settings, self.publisher, self.clock, self.budget)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ingest")
 
     async def post(self, content: Any, content_type: str | None = LINES, **headers: str) -> httpx.Response:
