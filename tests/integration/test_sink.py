@@ -117,12 +117,13 @@ class Bench:
             await consumer.stop()
 
     async def rewind(self, offsets: Offsets, group: str | None = None) -> None:
-        """Commit `offsets` for the group, which has no member now."""
+        """Commit `offsets` for the group, which has no member now; corrections it reads from their end."""
         consumer = new_consumer(settings=self.settings, group_id=group or self.group)
         await consumer.start()
         try:
-            consumer.assign(list(offsets))
-            await consumer.commit(offsets)
+            corrections = await consumer.end_offsets([TopicPartition(Topic.CORRECTIONS.value, 0)])
+            consumer.assign([*offsets, *corrections])
+            await consumer.commit(offsets | corrections)
         finally:
             await consumer.stop()
 
