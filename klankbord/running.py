@@ -17,7 +17,9 @@ def running_settings() -> Settings:
     addresses = json.loads(ADDRESSES.read_text())
     found = {
         name: addresses[name]
-        for name in ("kafka_bootstrap_servers", "clickhouse_url")
-        if f"KLANKBORD_{name.upper()}" not in os.environ
+        for name in ("kafka_bootstrap_servers", "clickhouse_url", "config_file")
+        if name in addresses and f"KLANKBORD_{name.upper()}" not in os.environ
     }
+    if "config_file" in found:
+        found["config_file"] = Path(found["config_file"])
     return settings.model_copy(update=found)

@@ -90,13 +90,14 @@ class StackOptions:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where everything listens; written to addresses.json while the stack runs."""
+    """Where everything listens, and by which brands; written to addresses.json while the stack runs."""
 
     pid: int
     api_url: str
     ingest_url: str
     kafka_bootstrap_servers: str
     clickhouse_url: str
+    config_file: str
 
     def write(self, file: Path) -> None:
         """Write `file` so that a reader sees all of it or nothing."""
@@ -137,6 +138,7 @@ class LocalStack:
             ingest_url=self._url(Service.INGEST),
             kafka_bootstrap_servers=f"{ports.LOOPBACK}:{self._ports['kafka']}",
             clickhouse_url=f"http://{ports.LOOPBACK}:{self._ports['clickhouse']}",
+            config_file=str(self._options.config_file.resolve()),
         )
 
     @property

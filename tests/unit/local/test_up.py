@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.stack import Addresses
 from deploy.local.up import SAMPLE_CONFIG, Terminal, UpOptions, config_file, run_up
+from klankbord.running import running_settings
 from shared.brands import load_brands
 from shared.errors import ConfigError
 
@@ -56,6 +57,7 @@ def test_addresses_are_written_whole(tmp_path: Path) -> None:
         ingest_url="http://127.0.0.1:8081",
         kafka_bootstrap_servers="127.0.0.1:9092",
         clickhouse_url="http://127.0.0.1:8123",
+        config_file="/k/klankbord.toml",
     )
     addresses.write(file)
     assert json.loads(file.read_text()) == vars(addresses)
@@ -70,3 +72,17 @@ def test_what_happens_is_said_and_logged(capsys: pytest.CaptureFixture[str]) -> 
         terminal.status("")
     assert capsys.readouterr().out == "starting [Kafka] ...\nkafka is ready (1.5 s)\nsee [here]\n"
     assert logged == [{"event": "kafka is ready", "log_level": "info", "process": "kafka", "seconds": 1.5}]
+
+
+def test_commands_look_where_the_running_stack_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".klankbord").mkdir()
+    (tmp_path / ".klankbord/addresses.json").write_text(
+        json.dumps({"kafka_bootstrap_servers": "127.0.0.1:1", "clickhouse_url": "http://127.0.0.1:2",
+                    "config_file": "/k/klankbord.toml"})
+    )  # fmt: skip
+    monkeypatch.setenv("KLANKBORD_CLICKHOUSE_URL", "http://127.0.0.1:3")
+    settings = running_settings()
+    assert settings.kafka_bootstrap_servers == "127.0.0.1:1"
+    assert settings.clickhouse_url == "http://127.0.0.1:3"
+    assert settings.config_file == Path("/k/klankbord.toml")
