@@ -32,14 +32,16 @@ def add(
     """Correct labels of a mention, or confirm them. It wins over the model in every count from then on."""
     import httpx
 
+    from services.ingest.import_client import http_client
     from services.ingest.importer import found_ingest_url
 
     body = {"by": by, "labels": dict(_pair(text) for text in labels)}
-    url = f"{(ingest_url or found_ingest_url(ADDRESSES)).rstrip('/')}/v1/mentions/{mention_id}/corrections"
-    try:
-        response = httpx.post(url, json=body, timeout=30)
-    except httpx.HTTPError as error:
-        raise DependencyUnavailable("Ingest", f"{url}: {error}") from error
+    url = ingest_url or found_ingest_url(ADDRESSES)
+    with http_client(url) as http:
+        try:
+            response = http.post(f"/v1/mentions/{mention_id}/corrections", json=body)
+        except httpx.HTTPError as error:
+            raise DependencyUnavailable("Ingest", f"{url}: {error}") from error
     if response.status_code != httpx.codes.ACCEPTED:
         raise ConfigError(_refusal(response.text))
     typer.echo(f"{response.json()['accepted']} accepted")

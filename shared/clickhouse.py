@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError, Error, OperationalError
 
 from shared.errors import ConfigError, DependencyUnavailable
 from shared.settings import Settings
@@ -79,11 +79,26 @@ def outages() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise DependencyUnavailable("ClickHouse", str(error).splitlines()[0][:500]) from error
+        raise DependencyUnavailable("ClickHouse", first_line(error)) from error
     except DatabaseError as error:
         if is_outage(str(error)):
-            raise DependencyUnavailable("ClickHouse", str(error).splitlines()[0][:500]) from error
+            raise DependencyUnavailable("ClickHouse", first_line(error)) from error
         raise
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Turn whatever goes wrong into DependencyUnavailable, where no value of a mention can be the cause."""
+    try:
+        with outages():
+            yield
+    except Error as error:
+        raise DependencyUnavailable("ClickHouse", first_line(error)) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, without the stack of the server."""
+    return str(error).splitlines()[0][:500] if str(error) else type(error).__name__
 
 
 # Codes by which ClickHouse says "not now" (src/Common/ErrorCodes.cpp): 159 TIMEOUT_EXCEEDED, 160 TOO_SLOW,

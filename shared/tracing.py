@@ -9,17 +9,16 @@ address of a mention is in a span. While tracing is off no span is made and no h
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 HEADER = "traceparent"
 MAX_LINKS = 64
@@ -31,20 +30,27 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 @dataclass(slots=True)
 class _Tracing:
-    provider: TracerProvider | None = None
+    provider: "TracerProvider | None" = None
 
 
 _tracing = _Tracing()
 """One per process, as OpenTelemetry's own; but that one cannot be stopped and started again."""
 
 
-def start_tracing(service: str, settings: Settings, exporter: SpanExporter | None = None) -> None:
+def start_tracing(service: str, settings: Settings, exporter: "SpanExporter | None" = None) -> None:
     """Begin to trace, where the settings say where to; `exporter` takes the place of the one over HTTP.
 
     Spans are sent in the background; a collector that is away costs spans and nothing else.
     """
     if exporter is None and settings.tracing_endpoint is None:
         return
+    # Only who traces waits for these.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
     endpoint = f"{(settings.tracing_endpoint or '').rstrip('/')}/v1/traces"
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"klankbord-{service}", "service.namespace": "klankbord"}),

@@ -31,7 +31,6 @@ from services.api.selection import (
     BEGINNING,
     END_OF_TIME,
     MAX_SEARCH_TERMS,
-    AccuracyFilters,
     Dimension,
     Filters,
     Metric,
@@ -247,9 +246,9 @@ class TopicsParams(Selection):
 class AccuracyParams(_Of):
     """What /v1/accuracy takes."""
 
-    def filters(self, zone: ZoneInfo) -> AccuracyFilters:
-        """Return what is selected; without from and to of all time."""
-        return AccuracyFilters(*self.bounds_ever(zone), zone.key, tuple(self.brand))
+    def filters(self, zone: ZoneInfo) -> Filters:
+        """Return what is selected, whoever speaks; without from and to of all time."""
+        return Filters(*self.bounds_ever(zone), tuple(self.brand), author_kinds=())
 
 
 class SpikesParams(_Of):

@@ -36,7 +36,6 @@ from services.api.responses import (
 )
 from services.api.selection import (
     PUBLIC,
-    AccuracyFilters,
     Dimension,
     Filters,
     Metric,
@@ -151,9 +150,9 @@ class Store:
         last = rows[limit - 1] if len(rows) > limit else None
         return SpikePage(items=items, next=Cursor(last["raised_at"], last["id"]) if last else None)
 
-    async def accuracy(self, filters: AccuracyFilters) -> list[Checked]:
+    async def accuracy(self, filters: Filters, tz: str) -> list[Checked]:
         """Return, by month and label, how often people who looked agreed with the model; oldest first."""
-        return [Checked(**row) for row in await self._rows(accuracy_query(filters))]
+        return [Checked(**row) for row in await self._rows(accuracy_query(filters, tz))]
 
     async def brands(self) -> list[BrandSummary]:
         """Return the brands of klankbord.toml and of the data, by name."""
@@ -268,15 +267,14 @@ def _where(filters: Filters, time: str) -> tuple[str, dict[str, Any]]:
         f"{time} < {{end:DateTime64(6, 'UTC')}}",
     ]
     values: dict[str, Any] = {"start": _utc_text(filters.start), "end": _utc_text(filters.end)}
-    for column, wanted in (
-        ("brand", filters.brands),
-        ("source", filters.sources),
-        ("language", filters.languages),
-        ("stage", filters.stages),
-    ):
-        if wanted:
-            clauses.append(f"{column} IN {{{column}s:Array(String)}}")
-            values[f"{column}s"] = list(wanted)
+    _choose(
+        clauses,
+        values,
+        brand=filters.brands,
+        source=filters.sources,
+        language=filters.languages,
+        stage=filters.stages,
+    )
     if filters.topics:
         clauses.append("hasAny(topics, {topics:Array(String)})")
         values["topics"] = list(filters.topics)
@@ -295,6 +293,14 @@ def _where(filters: Filters, time: str) -> tuple[str, dict[str, Any]]:
         )
         values["terms"] = list(search_terms(filters.text))
     return " AND ".join(clauses), values
+
+
+def _choose(clauses: list[str], values: dict[str, Any], **chosen: tuple[str, ...]) -> None:
+    """Add that each column is one of the values that are chosen for it; of none chosen any will do."""
+    for column, wanted in chosen.items():
+        if wanted:
+            clauses.append(f"{column} IN {{{column}s:Array(String)}}")
+            values[f"{column}s"] = list(wanted)
 
 
 def _utc_text(moment: datetime) -> str:
@@ -409,11 +415,7 @@ def spikes_query(filters: SpikeFilters, limit: int, cursor: Cursor | None) -> Qu
         "end": _utc_text(filters.end),
         "row_limit": limit,
     }
-    chosen = {"brand": filters.brands, "kind": filters.kinds, "severity": filters.severities}
-    for column, wanted in chosen.items():
-        if wanted:
-            where.append(f"{column} IN {{{column}s:Array(String)}}")
-            values[f"{column}s"] = list(wanted)
+    _choose(where, values, brand=filters.brands, kind=filters.kinds, severity=filters.severities)
     if filters.active:
         where.append("isNull(ended_at)")
     if cursor is not None:
@@ -426,28 +428,20 @@ def spikes_query(filters: SpikeFilters, limit: int, cursor: Cursor | None) -> Qu
     return Query(sql, values)
 
 
-def accuracy_query(filters: AccuracyFilters) -> Query:
-    """Return the query for how often the model's labels are those that people gave, by month and label."""
-    where = [
-        "published_at >= {start:DateTime64(6, 'UTC')}",
-        "published_at < {end:DateTime64(6, 'UTC')}",
-    ]
-    values: dict[str, Any] = {
-        "start": _utc_text(filters.start),
-        "end": _utc_text(filters.end),
-        "tz": filters.tz,
-    }
-    if filters.brands:
-        where.append("brand IN {brands:Array(String)}")
-        values["brands"] = list(filters.brands)
+def accuracy_query(filters: Filters, tz: str) -> Query:
+    """Return the query for how often the model's labels are those that people gave, by month and label.
+
+    `filters` choose by what the model said; the months are those of the time zone `tz`.
+    """
+    where, values = _where(filters, "published_at")
     sql = (
         "SELECT formatDateTime(published_at, '%Y-%m', {tz:String}) AS month, label, count() AS checked, "
         f"countIf({_MODEL_SAYS} = value) AS agreed "
-        "FROM (SELECT * FROM mentions FINAL WHERE " + " AND ".join(where) + ") AS m "
+        f"FROM (SELECT * FROM mentions FINAL WHERE {where}) AS m "
         "GLOBAL INNER JOIN (SELECT id, label, value FROM corrections FINAL WHERE value != '') AS c "
         "ON c.id = m.id GROUP BY month, label ORDER BY month, label LIMIT 10000"
     )
-    return Query(sql, values)
+    return Query(sql, {**values, "tz": tz})
 
 
 # What the model said, written as people's values are; topics in any order.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, computed_field
 
 from services.api.buckets import Interval
 from services.api.cursor import Cursor
-from services.api.page.figures import wilson
+from services.api.figures import wilson
 from services.api.selection import Metric
 from shared.dead_letters import DeadLetter
 from shared.spike_events import Spike

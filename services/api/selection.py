@@ -66,16 +66,6 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class AccuracyFilters:
-    """Of which mentions: published from `start` to `end`, of `brands` (none: all). Months in `tz`."""
-
-    start: datetime
-    end: datetime
-    tz: str
-    brands: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class SpikeFilters:
     """Which spikes are meant: those that were on at some time from `start` to `end`; empty means all."""
 

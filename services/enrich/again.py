@@ -16,13 +16,12 @@ from uuid import UUID
 
 import stamina
 from aiokafka.errors import KafkaError
-from clickhouse_connect.driver.exceptions import Error
 
 from services.enrich.agent import Outcome, Outgoing
 from services.enrich.output import KafkaOutput
 from services.enrich.steps import Enricher
 from shared.brands import load_brands
-from shared.clickhouse import connect, outages
+from shared.clickhouse import answers, connect
 from shared.errors import DependencyUnavailable
 from shared.events import RawMention
 from shared.kafka import new_producer
@@ -73,7 +72,7 @@ async def _run(settings: Settings, wanted: Again, tell: Callable[[str], None]) -
             enriched = [Outgoing(m.key, m.model_dump_json().encode()) for m in mentions]
             async for attempt in stamina.retry_context(KafkaError, attempts=None, timeout=300):
                 with attempt:
-                    await output.write(Outcome(enriched, []))
+                    await output.write(Outcome(enriched))
             done += len(raws)
             tell(f"{done:,} labelled anew, up to {raws[-1].brand}, {raws[-1].published_at:%Y-%m-%d %H:%M}")
     except KafkaError as error:
@@ -85,21 +84,18 @@ async def _run(settings: Settings, wanted: Again, tell: Callable[[str], None]) -
 
 
 def _pages(settings: Settings, wanted: Again) -> Iterator[Sequence[RawMention]]:
+    values = {
+        "start": _text(wanted.start),
+        "end": _text(wanted.end),
+        "brand": wanted.brand or "",
+        "page": BATCH,
+    }
     after: dict[str, Any] = {"after_brand": "", "after_at": _text(wanted.start), "after_id": str(UUID(int=0))}
     with connect(settings) as client:
         while True:
-            values = {
-                "start": _text(wanted.start),
-                "end": _text(wanted.end),
-                "brand": wanted.brand or "",
-                "page": BATCH,
-            }
-            try:
-                with outages():
-                    result = client.query(_PAGE, parameters=values | after, tz_mode="aware")
-                    rows = list(result.named_results())
-            except Error as error:
-                raise DependencyUnavailable("ClickHouse", str(error).splitlines()[0][:500]) from error
+            with answers():
+                result = client.query(_PAGE, parameters=values | after, tz_mode="aware")
+                rows = list(result.named_results())
             if not rows:
                 return
             yield [raw_of(row) for row in rows]

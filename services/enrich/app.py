@@ -1,7 +1,6 @@
 """Wires the enrichment worker: settings -> labeller, Kafka, Faust app -> run."""
 
 import asyncio
-import gc
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from services.enrich.steps import Enricher
 from services.enrich.transport import BatchApp, PassThroughSchema, RecordRun
 from shared.brands import load_brands
 from shared.clock import SystemClock
+from shared.collector import spare_collector
 from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
 from shared.lag import LagReporter
@@ -41,8 +41,6 @@ GROUP = "klankbord-enrich"
 RUN_RECORDS = 1_000
 """Most records in one run: large enough to spread the costs, small enough to be quick to finish."""
 QUEUED_RUNS = 4
-OBJECTS_BETWEEN_COLLECTIONS = 200_000
-"""A run makes many objects and no cycles: looking for those more often cost a seventh of the labelling."""
 
 
 def run(settings: Settings, group: str = GROUP) -> int:
@@ -71,10 +69,7 @@ class Worker:
         self._settings = settings
         book = load_brands(settings.config_file)
         self._enricher = Enricher(book, timed=_count_step)
-        # What is loaded now stays: the collector need not look at it again on every round.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+        spare_collector()
         self._brand_label = Bounded(brand.name for brand in book.brands)
         self._lag = LagReporter(settings, Exporter.ENRICH, Topic.RAW, group, self._held)
         self._output = KafkaOutput(partial(new_producer, settings))

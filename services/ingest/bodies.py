@@ -1,9 +1,14 @@
-"""Reading request bodies piece by piece: with a deadline, unpacked, cut into lines, never whole in memory."""
+"""Reading request bodies piece by piece: with a deadline, unpacked, cut into lines, within bounds."""
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from email.message import Message
 
+from fastapi_problem.error import Problem
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from shared.events import MAX_MENTION_BYTES
@@ -13,9 +18,40 @@ IDLE_SECONDS = 15.0
 """A sender that sends nothing for so long is not waited for."""
 TOTAL_SECONDS = 600.0
 """Nor is one that drips: this is the longest that a body may take."""
+JSON_TYPE = "application/json"
+LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+MAX_STREAM_BYTES = 1_073_741_824
+"""So much NDJSON, unpacked, is taken in one request."""
 _PIECE = 65_536
 _GZIP = 31  # zlib's name for "with a gzip header"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class BodyKind:
+    """How a body is written, as its headers say."""
+
+    lines: bool
+    gzipped: bool
+
+
+def body_kind(headers: Headers, types: Sequence[str] = (JSON_TYPE, *LINES_TYPES)) -> BodyKind:
+    """Return how the body is written. Raises a Problem (415) when in a way that is not taken."""
+    message = Message()
+    message["content-type"] = headers.get("content-type", JSON_TYPE)
+    media_type = message.get_content_type()
+    if media_type not in types:
+        given = headers["content-type"][:100]
+        raise unsupported(f"Content-Type is {given!r}; taken are {', '.join(types)}.")
+    charset = message.get_content_charset("utf-8")
+    if charset not in {"utf-8", "utf8"}:
+        raise unsupported(f"The charset is {charset[:40]!r}; only UTF-8 is taken.")
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip", "x-gzip"}:
+        raise unsupported(
+            f"Content-Encoding is {encoding[:40]!r}; taken is gzip.", headers={"accept-encoding": "gzip"}
+        )
+    return BodyKind(lines=media_type != JSON_TYPE, gzipped=encoding != "identity")
 
 
 async def read_pieces(request: Request, *, gzipped: bool) -> AsyncGenerator[bytes, None]:
@@ -43,6 +79,30 @@ async def read_pieces(request: Request, *, gzipped: bool) -> AsyncGenerator[byte
             yield unpacked
     if gunzip is not None:
         gunzip.finish()
+
+
+async def read_whole(
+    request: Request,
+    most: int,
+    detail: str,
+    *,
+    gzipped: bool,
+    hold: Callable[[int], None] = lambda _size: None,
+) -> bytes:
+    """Return the body, unpacked; `hold` is told of each piece's bytes before it is kept.
+
+    Raises a Problem as read_pieces does, and 413 with `detail` when it is larger than `most` bytes.
+    """
+    if int(request.headers.get("content-length", "0")) > most:
+        raise too_large(detail)
+    body = bytearray()
+    async with aclosing(read_pieces(request, gzipped=gzipped)) as pieces:
+        async for piece in pieces:
+            if len(body) + len(piece) > most:
+                raise too_large(detail)
+            hold(len(piece))
+            body += piece
+    return bytes(body)
 
 
 class Gunzip:
@@ -128,3 +188,15 @@ def _too_slow() -> Exception:
 def _not_gzip(what: str) -> Exception:
     detail = f"Content-Encoding is gzip, but the body {what}. Send it again, or send it unpacked."
     return problem(422, "not-gzip", "The body is not gzip", detail)
+
+
+def too_large(detail: str) -> Problem:
+    """Return the 413 for a body that is larger than is taken."""
+    return problem(413, "too-large", "The request is too large", detail)
+
+
+def unsupported(detail: str, headers: dict[str, str] | None = None) -> Problem:
+    """Return the 415 for a body that is written in another way than is taken."""
+    return problem(
+        415, "unsupported-body", "The body is not written in a way that is taken", detail, headers=headers
+    )

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
+from services.ingest.bodies import JSON_TYPE, body_kind, read_whole
 from services.ingest.intake import MentionPublisher
 from shared.correction_events import By, CorrectedLabel, Value, checked
-from shared.problems import problem
 
 MAX_BODY_BYTES = 16_384
-_JSON = "application/json"
 _EXAMPLE: JsonDict = {
     "by": "Noor, recruitment",
     "labels": {"sentiment": "negative", "fail": True, "stage": "silence"},
@@ -54,24 +55,28 @@ def corrections_router(publisher: MentionPublisher) -> APIRouter:
     @router.post(
         "/v1/mentions/{id}/corrections",
         status_code=202,
+        response_model=CorrectionsOut,
         summary="Correct the labels of a mention",
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {_JSON: {"schema": _schema()}},
+                "content": {JSON_TYPE: {"schema": _schema()}},
             }
         },
     )
     async def post_corrections(
         id: Annotated[UUID, Path(description="The mention's id, as GET /v1/mentions gives it.")],
         request: Request,
-    ) -> CorrectionsOut:
+    ) -> CorrectionsOut | Response:
         """Take what a person says the labels of a mention should be.
 
         From then on it wins over the model in every count and list, whatever is replayed or labelled anew;
         the mention itself may still have to come. 202 comes after Kafka has acknowledged.
         """
-        corrections = await _read(request)
+        try:
+            corrections = await _read(request)
+        except ClientDisconnect:
+            return Response(status_code=400)
         await publisher.correct(id, corrections.labels, corrections.by)
         return CorrectionsOut(accepted=len(corrections.labels))
 
@@ -88,16 +93,9 @@ def _schema() -> dict[str, Any]:
 
 async def _read(request: Request) -> CorrectionsIn:
     """Return the body, checked. By hand: the framework would read one of any size."""
-    given = request.headers.get("content-type", _JSON)
-    if given.split(";")[0].strip().lower() != _JSON:
-        detail = f"Content-Type is {given[:100]!r}; taken is {_JSON}."
-        raise problem(415, "unsupported-body", "The body is not written in a way that is taken", detail)
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            detail = f"Corrections of one mention may be {MAX_BODY_BYTES:,} bytes."
-            raise problem(413, "too-large", "The request is too large", detail)
+    kind = body_kind(request.headers, types=(JSON_TYPE,))
+    detail = f"Corrections of one mention may be {MAX_BODY_BYTES:,} bytes."
+    body = await read_whole(request, MAX_BODY_BYTES, detail, gzipped=kind.gzipped)
     try:
         return CorrectionsIn.model_validate_json(body)
     except ValidationError as error:

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
-from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 
 import structlog
@@ -12,11 +10,21 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from fastapi_problem.error import Problem
 from pydantic_core import to_json
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from services.ingest.bodies import LineSplitter, read_pieces, without_mark
+from services.ingest.bodies import (
+    JSON_TYPE,
+    LINES_TYPES,
+    MAX_STREAM_BYTES,
+    BodyKind,
+    LineSplitter,
+    body_kind,
+    read_pieces,
+    read_whole,
+    too_large,
+    without_mark,
+)
 from services.ingest.budget import Budget, Overloaded
 from services.ingest.corrections import corrections_router
 from services.ingest.documentation import DESCRIPTION, MENTIONS_BODY, MENTIONS_RESPONSES, with_mention_schema
@@ -39,25 +47,13 @@ from shared.problems import RETRY_AFTER_SECONDS, install_problem_handlers, probl
 from shared.settings import Settings
 from shared.telemetry import probe_routes
 
-JSON_TYPE = "application/json"
-LINES_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 MAX_REQUESTS = 100
 """At most so many requests are read at once; the others get 503 right away."""
 BATCH = 500
 BATCH_BYTES = 1_048_576
-MAX_STREAM_BYTES = 1_073_741_824
-"""So much NDJSON, unpacked, is taken in one request."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class BodyKind:
-    """How a body is written, as its headers say."""
-
-    lines: bool
-    gzipped: bool
 
 
 def create_app(
@@ -191,7 +187,7 @@ class FrontDoor:
         if not items:
             raise _nothing("The array is empty.")
         if len(items) > (most := self._settings.ingest_max_lines):
-            raise _too_large(
+            raise too_large(
                 f"The array has {len(items):,} items; at most {most:,} are taken. Send several requests."
             )
         return items
@@ -199,16 +195,7 @@ class FrontDoor:
     async def _read_whole(self, request: Request, gzipped: bool, intake: Intake) -> bytes:
         most = self._settings.ingest_max_body_bytes
         detail = f"A JSON body may be {most:,} bytes. Send fewer at a time, or as {LINES_TYPES[0]}."
-        if int(request.headers.get("content-length", "0")) > most:
-            raise _too_large(detail)
-        body = bytearray()
-        async with aclosing(read_pieces(request, gzipped=gzipped)) as pieces:
-            async for piece in pieces:
-                if len(body) + len(piece) > most:
-                    raise _too_large(detail)
-                intake.hold(len(piece))
-                body += piece
-        return bytes(body)
+        return await read_whole(request, most, detail, gzipped=gzipped, hold=intake.hold)
 
     async def _take_lines(self, request: Request, gzipped: bool, intake: Intake) -> None:
         most = self._settings.ingest_max_lines
@@ -222,28 +209,9 @@ class FrontDoor:
                 await intake.put(sifted, len(lines))
                 read += len(lines)
                 if len(lines) < len(batch):
-                    raise _too_large(f"A request may have {most:,} lines; this one has more.")
+                    raise too_large(f"A request may have {most:,} lines; this one has more.")
         if blank:
             raise _nothing("The body has no lines with a mention in them.")
-
-
-def body_kind(headers: Headers) -> BodyKind:
-    """Return how the body is written. Raises a Problem (415) when in a way that is not taken."""
-    message = Message()
-    message["content-type"] = headers.get("content-type", JSON_TYPE)
-    media_type = message.get_content_type()
-    if media_type not in (JSON_TYPE, *LINES_TYPES):
-        given = headers["content-type"][:100]
-        raise _unsupported(f"Content-Type is {given!r}; taken are {', '.join((JSON_TYPE, *LINES_TYPES))}.")
-    charset = message.get_content_charset("utf-8")
-    if charset not in {"utf-8", "utf8"}:
-        raise _unsupported(f"The charset is {charset[:40]!r}; only UTF-8 is taken.")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "gzip", "x-gzip"}:
-        raise _unsupported(
-            f"Content-Encoding is {encoding[:40]!r}; taken is gzip.", headers={"accept-encoding": "gzip"}
-        )
-    return BodyKind(lines=media_type != JSON_TYPE, gzipped=encoding != "identity")
 
 
 async def _read_batches(request: Request, gzipped: bool) -> AsyncGenerator[list[bytes | None], None]:
@@ -255,7 +223,7 @@ async def _read_batches(request: Request, gzipped: bool) -> AsyncGenerator[list[
         async for piece in pieces:
             total += len(piece)
             if total > MAX_STREAM_BYTES:
-                raise _too_large(f"A request may have {MAX_STREAM_BYTES:,} bytes; this one has more.")
+                raise too_large(f"A request may have {MAX_STREAM_BYTES:,} bytes; this one has more.")
             held += len(piece)
             lines += splitter.feed(piece)
             while len(lines) >= BATCH or (lines and held >= BATCH_BYTES):
@@ -313,13 +281,3 @@ def _unavailable(slug: str, title: str, detail: str, retry_after: int = RETRY_AF
 def _nothing(what: str) -> Problem:
     detail = f"{what} Send a JSON object, an array of them, or one a line."
     return problem(422, "no-mentions", "There are no mentions in the request", detail, errors=[])
-
-
-def _too_large(detail: str) -> Problem:
-    return problem(413, "too-large", "The request is too large", detail)
-
-
-def _unsupported(detail: str, headers: dict[str, str] | None = None) -> Problem:
-    return problem(
-        415, "unsupported-body", "The body is not written in a way that is taken", detail, headers=headers
-    )

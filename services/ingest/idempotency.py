@@ -8,12 +8,14 @@ twice either (its id follows from what it is). So the key spares work and repeat
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from services.ingest.bodies import MAX_STREAM_BYTES, read_pieces, too_large
 from shared.clock import Clock
 from shared.problems import problem
 
@@ -22,7 +24,6 @@ MAX_KEY = 255
 MAX_KEYS = 10_000
 MAX_BYTES = 16_777_216
 KEPT_SECONDS = 86_400.0
-MAX_BODY_BYTES = 1_073_741_824
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,11 @@ def _hashing(request: Request, update: Callable[[bytes], None]) -> Callable[[], 
 async def _repeated(known: _Answer, request: Request, digest: Callable[[], bytes]) -> Response:
     size = 0
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > MAX_BODY_BYTES:
-                detail = f"A request may have {MAX_BODY_BYTES:,} bytes."
-                raise problem(413, "too-large", "The request is too large", detail)
+        async with aclosing(read_pieces(request, gzipped=False)) as pieces:
+            async for piece in pieces:
+                size += len(piece)
+                if size > MAX_STREAM_BYTES:
+                    raise too_large(f"A request may have {MAX_STREAM_BYTES:,} bytes; this one has more.")
     except ClientDisconnect:
         return Response(status_code=400)
     if digest() != known.fingerprint:

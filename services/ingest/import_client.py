@@ -50,16 +50,7 @@ class IngestClient:
     transport: httpx.BaseTransport | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ImportProblem(f"{self.url!r} is no address of ingest; write it like http://127.0.0.1:8081")
-        self._http = httpx.Client(
-            base_url=self.url.rstrip("/"),
-            timeout=_TIMEOUT,
-            transport=self.transport,
-            # A proxy for the outside world cannot reach this machine's own services.
-            trust_env=not _is_loopback(parts.hostname),
-        )
+        self._http = http_client(self.url, self.transport)
 
     def close(self) -> None:
         """Close the connection."""
@@ -106,6 +97,20 @@ class IngestClient:
         first, second = self.send(lines[:middle]), self.send(lines[middle:])
         moved = (Refusal(r.index + middle, r.field, r.code, r.reason) for r in second.refused)
         return Answer(first.accepted + second.accepted, (*first.refused, *moved))
+
+
+def http_client(url: str, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+    """Return a client of the ingest at `url`. Raises ImportProblem when that is no address."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ImportProblem(f"{url!r} is no address of ingest; write it like http://127.0.0.1:8081")
+    return httpx.Client(
+        base_url=url.rstrip("/"),
+        timeout=_TIMEOUT,
+        transport=transport,
+        # A proxy for the outside world cannot reach this machine's own services.
+        trust_env=not _is_loopback(parts.hostname),
+    )
 
 
 def _is_loopback(host: str) -> bool:

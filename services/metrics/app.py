@@ -1,7 +1,6 @@
 """The metrics service: settings, sink and probes put together."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from services.metrics.sink import GROUP_ID, Sink
 from services.metrics.watch import Watch
 from shared.brands import load_brands
 from shared.clickhouse import connect
+from shared.collector import spare_collector
 from shared.errors import DependencyUnavailable
 from shared.lag import LagReporter
 from shared.metrics_catalogue import Exporter
@@ -25,7 +25,6 @@ from shared.topics import Topic
 
 log = structlog.get_logger()
 CHECK_SECONDS = 1.0
-_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 class StoreCheck:
@@ -95,8 +94,6 @@ async def _wait_for_store(check: StoreCheck, stop: asyncio.Event) -> None:
 
 def run(settings: Settings) -> int:
     """Run the service; return its exit code."""
-    # A batch is some 100,000 objects without a cycle: do not go through them over and over.
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    spare_collector()
     uvloop.run(serve(settings))
     return 0

@@ -4,10 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from clickhouse_connect.driver.exceptions import Error
-
-from shared.clickhouse import connect, outages
-from shared.errors import DependencyUnavailable
+from shared.clickhouse import answers, connect
 from shared.settings import Settings
 
 MAX_EXPORTED = 1_000_000
@@ -34,12 +31,8 @@ def exported(settings: Settings) -> Iterator[dict[str, Any]]:
 
     Raises DependencyUnavailable while ClickHouse does not answer.
     """
-    with connect(settings) as client:
-        try:
-            with outages():
-                rows = client.query(_CORRECTED).result_rows
-        except Error as error:
-            raise DependencyUnavailable("ClickHouse", str(error).splitlines()[0][:500]) from error
+    with connect(settings) as client, answers():
+        rows = client.query(_CORRECTED).result_rows
     for text, language, kind, labels, said in rows:
         values: dict[str, str] = dict(zip(labels, said, strict=True))
         lang = values.pop("language", language)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -21,7 +21,17 @@ from pydantic_core import to_json
 
 from shared.correction_events import Correction
 from shared.dead_letters import DeadReason
-from shared.events import EARLIEST, MAX_METADATA_BYTES, Author, EnrichedMention
+from shared.events import (
+    EARLIEST,
+    MAX_METADATA_BYTES,
+    Author,
+    AuthorKind,
+    EnrichedMention,
+    Kind,
+    Language,
+    SentimentLabel,
+    Stage,
+)
 
 MAX_EVENT_BYTES = 1_048_576
 """A mention is at most 256 KiB when it comes in; its labels do not make it four times that."""
@@ -111,13 +121,12 @@ def read_one(record: ConsumerRecord) -> Event | BadRecord:
         return _unreadable(record, error)
     if problem := _out_of_range(mention):
         return BadRecord(record, DeadReason.SCHEMA, problem)
-    position = Position(
-        id=mention.id,
-        version=(mention.received_at - EPOCH) // MICROSECOND,
-        brand=mention.brand,
-        published_ms=(mention.published_at - EPOCH) // _MILLISECOND,
-    )
+    position = _position(mention.id, mention.brand, mention.published_at, mention.received_at)
     return Event(record, position, _row(mention, position))
+
+
+def _position(id: UUID, brand: str, published_at: datetime, received_at: datetime) -> Position:
+    return Position(id, (received_at - EPOCH) // MICROSECOND, brand, (published_at - EPOCH) // _MILLISECOND)
 
 
 def deletion(position: Position) -> Row:
@@ -173,28 +182,18 @@ class _Glance(Struct, gc=False):
     text: str
     published_at: str
     received_at: str
-    kind: Literal["post", "comment", "review", "mail", "message"]
-    language: Literal["nl", "en", "other", "und"]
+    kind: Kind
+    language: Language
     sentiment: _Share
-    sentiment_label: Literal["negative", "neutral", "positive"]
+    sentiment_label: SentimentLabel
     confidence: Annotated[float, Meta(ge=0, le=1)]
     sentiment_unsure: bool
     is_fail: bool
     fail_terms: list[str]
     is_question: bool
     topics: list[str]
-    stage: Literal[
-        "vacancy",
-        "application",
-        "silence",
-        "interview",
-        "rejection",
-        "offer",
-        "onboarding",
-        "employee",
-        "other",
-    ]
-    author_kind: Literal["candidate", "employee", "employer", "other"]
+    stage: Stage
+    author_kind: AuthorKind
     hashtags: list[str]
     other_brands: list[str]
     model: str
@@ -224,9 +223,9 @@ def _glanced(record: ConsumerRecord, value: bytes) -> Event | None:
     plain = value[:1] == b"{" and value[-1:] == b"}" and _is_small_object(bytes(seen.metadata))
     if published is None or received is None or not plain:
         return None
-    version = (received - EPOCH) // MICROSECOND
+    position = _position(seen.id, seen.brand, published, received)
     # Put last: where one of these keys stands in the message too, ClickHouse refuses the row.
-    known = b',"version":%d,"is_deleted":0' % version
+    known = b',"version":%d,"is_deleted":0' % position.version
     if (text := bytes(seen.author)) not in _NO_AUTHOR:
         try:
             author = Author.model_validate_json(text)
@@ -236,7 +235,6 @@ def _glanced(record: ConsumerRecord, value: bytes) -> Event | None:
             to_json(author.name or ""),
             to_json(author.handle or ""),
         )
-    position = Position(seen.id, version, seen.brand, (published - EPOCH) // _MILLISECOND)
     return Event(record, position, value[:-1] + known + b"}")
 
 
@@ -259,7 +257,7 @@ def _moment(text: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None and EARLIEST <= moment < LATEST else None
+    return moment if _outside("", moment) is None else None
 
 
 def _row(mention: EnrichedMention, position: Position) -> Row:
@@ -300,6 +298,7 @@ def _out_of_range(mention: EnrichedMention) -> str | None:
 
 
 def _outside(name: str, moment: datetime) -> str | None:
+    """Say why a moment, the value of `name`, cannot be stored."""
     if moment.tzinfo is None:
         return f"{name}: {moment.isoformat()} has no UTC offset"
     if not EARLIEST <= moment < LATEST:

@@ -157,7 +157,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
     async def _topic_is_there(self) -> None:
         """Wait until the topics exist: a consumer that subscribes before would not see one for minutes."""
         while not self._stopping.is_set():
-            missing = [topic.value for topic in TOPICS_READ if topic not in await self._consumer.topics()]
+            there = await self._consumer.topics()
+            missing = [topic.value for topic in TOPICS_READ if topic not in there]
             if not missing:
                 return
             self.waiting_for["kafka"] = f"no topic {' and '.join(missing)} yet: run klankbord topics"

@@ -4,21 +4,18 @@ Blocking. Every method raises DependencyUnavailable when ClickHouse does not do 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
 
 from services.metrics.baseline import Scope, Series
 from services.metrics.seasons import HOUR, Numbers
 from services.metrics.spikes import Complaint
-from shared.clickhouse import WRITER_SETTINGS, connect, outages
-from shared.errors import DependencyUnavailable
+from shared.clickhouse import WRITER_SETTINGS, answers, connect
 from shared.settings import Settings
 from shared.spike_events import MAX_EXCERPT, Spike
 
@@ -174,19 +171,9 @@ class SpikeStore:
                 "ended_at",
                 "event",
             )
-            with _answers():
+            with answers():
                 self._client.insert("spikes", rows, column_names=names)
 
     def _rows(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        with _answers():
+        with answers():
             return self._client.query(sql, parameters=dict(parameters)).result_rows
-
-
-@contextmanager
-def _answers() -> Iterator[None]:
-    """Turn whatever goes wrong into DependencyUnavailable: the detector waits, and says so."""
-    try:
-        with outages():
-            yield
-    except Error as error:
-        raise DependencyUnavailable("ClickHouse", str(error).splitlines()[0][:500]) from error

@@ -1,8 +1,7 @@
 """The sink's ClickHouse: all SQL that writes mentions, their places and the rollup. Blocking."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from pydantic_core import to_json
 from services.metrics.positions import Hour
 from services.metrics.rows import COLUMNS, EPOCH, MICROSECOND, Position, Row, columns
 from services.metrics.writer import RowsRefused
-from shared.clickhouse import WRITER_SETTINGS, connect, outages
+from shared.clickhouse import WRITER_SETTINGS, answers, connect, first_line, outages
 from shared.correction_events import Correction
 from shared.errors import DependencyUnavailable
 from shared.settings import Settings
@@ -28,7 +27,6 @@ from shared.settings import Settings
 # 376 CANNOT_PARSE_UUID, 407 DECIMAL_OVERFLOW, 469 VIOLATED_CONSTRAINT.
 # Any other answer is waited out: what is wrong with a table or a grant is no reason to put mentions aside.
 _REFUSALS = frozenset({6, 25, 26, 27, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 469})
-_LOW = 2**64 - 1
 
 # How the lines of rows.py are read.
 _LINES = {
@@ -124,15 +122,10 @@ class ClickHouseStore:
     def note_places(self, positions: Sequence[Position]) -> dict[UUID, list[Position]]:
         """Note where mentions are about to stand; return all positions of those that stood elsewhere too."""
         contested: dict[UUID, list[Position]] = defaultdict(list)
-        ids = ExternalData(
-            file_name="asked",
-            fmt="RowBinary",
-            structure="id UUID",
-            data=b"".join([_binary(position.id) for position in positions]),
-        )
-        with _answers():
+        ids = _asked(position.id for position in positions)
+        with answers():
             names = ("id", "version", "brand", "published_at")
-            self._insert("mention_positions", names, columns(positions), {})
+            self._insert("mention_positions", names, columns(positions))
             found = self._client.query(_CONTESTED, external_data=ids).result_rows
         for mention, brand, published_ms, version in found:
             contested[mention].append(Position(mention, version, brand, published_ms))
@@ -151,8 +144,8 @@ class ClickHouseStore:
                 )
         except Error as error:
             if error.code in _REFUSALS:
-                raise RowsRefused(_first_line(error)) from error
-            raise DependencyUnavailable("ClickHouse", _first_line(error)) from error
+                raise RowsRefused(first_line(error)) from error
+            raise DependencyUnavailable("ClickHouse", first_line(error)) from error
 
     def correct(self, corrections: Sequence[Correction]) -> list[Hour]:
         """Store `corrections` and return the hours that their mentions count in, or ever counted in."""
@@ -160,9 +153,9 @@ class ClickHouseStore:
             (c.mention_id, c.label.value, c.stored_value, c.by, (c.corrected_at - EPOCH) // MICROSECOND)
             for c in corrections
         ]
-        ids = _table("asked", "id UUID", {(str(c.mention_id),) for c in corrections})
-        with _answers():
-            self._insert("corrections", ("id", "label", "value", "by", "version"), columns(rows), {})
+        ids = _asked({c.mention_id for c in corrections})
+        with answers():
+            self._insert("corrections", ("id", "label", "value", "by", "version"), columns(rows))
             # Asked after the insert, as places are noted before a mention is written: of a mention and a
             # correction that come at the same time at least one sees the other.
             found = self._client.query(_HOURS, external_data=ids).result_rows
@@ -172,13 +165,11 @@ class ClickHouseStore:
         """Count `hours` anew from the mentions that are shown, and replace the rollup's figures."""
         rows = [(hour.brand, hour.start_ms // 1000) for hour in hours]
         touched = _table("touched", "brand String, hour DateTime('UTC')", rows)
-        with _answers():
+        with answers():
             version = self._client.query(_NEXT_VERSION).result_rows[0][0]
             self._client.command(_RECOUNT, parameters={"version": version}, external_data=touched)
 
-    def _insert(
-        self, table: str, names: Sequence[str], data: list[Sequence[Any]], settings: dict[str, Any]
-    ) -> None:
+    def _insert(self, table: str, names: Sequence[str], data: list[Sequence[Any]]) -> None:
         # Asked for once: by itself the client asks before every insert.
         if table not in self._types:
             self._types[table] = self._client.create_insert_context(table, names).column_types
@@ -188,18 +179,7 @@ class ClickHouseStore:
             column_names=names,
             column_types=self._types[table],
             column_oriented=True,
-            settings=settings,
         )
-
-
-@contextmanager
-def _answers() -> Iterator[None]:
-    """Turn whatever goes wrong into DependencyUnavailable: no value of a mention can be the cause."""
-    try:
-        with outages():
-            yield
-    except Error as error:
-        raise DependencyUnavailable("ClickHouse", _first_line(error)) from error
 
 
 def _table(name: str, structure: str, rows: Iterable[tuple[str | int, ...]]) -> ExternalData:
@@ -208,11 +188,8 @@ def _table(name: str, structure: str, rows: Iterable[tuple[str | int, ...]]) -> 
     return ExternalData(file_name=name, fmt="JSONCompactEachRow", structure=structure, data=data)
 
 
-def _binary(id: UUID) -> bytes:
-    """Return an id as RowBinary has it: two little-endian halves, the high one first."""
-    number = id.int
-    return (number >> 64).to_bytes(8, "little") + (number & _LOW).to_bytes(8, "little")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+def _asked(ids: Iterable[UUID]) -> ExternalData:
+    """Return ids that go along with one query as its table `asked`."""
+    # RowBinary has an id as two little-endian halves, the high one first.
+    data = b"".join([one.bytes[7::-1] + one.bytes[:7:-1] for one in ids])
+    return ExternalData(file_name="asked", fmt="RowBinary", structure="id UUID", data=data)

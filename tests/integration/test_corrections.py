@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from services.api.buckets import Interval
 from services.api.queries import Store
-from services.api.selection import AccuracyFilters, Filters, Metric
+from services.api.selection import Filters, Metric
 from services.enrich.again import Again, run_reenrich
 from services.metrics.corrections import exported
 from services.metrics.spike_store import SpikeStore
@@ -192,8 +192,8 @@ async def test_accuracy_counts_agreement_by_month_and_label(corrected: Bench) ->
         await settled(corrected, {Metric.FAILS: 20})
     store = Store(corrected.settings, BrandBook())
     try:
-        fail, topics = await store.accuracy(AccuracyFilters(EVER.start, EVER.end, "UTC", (ACME,)))
-        assert await store.accuracy(AccuracyFilters(EVER.start, EVER.end, "UTC", ("Nobody",))) == []
+        fail, topics = await store.accuracy(Filters(EVER.start, EVER.end, (ACME,), author_kinds=()), "UTC")
+        assert await store.accuracy(Filters(EVER.start, EVER.end, ("Nobody",), author_kinds=()), "UTC") == []
     finally:
         store.close()
     assert (fail.month, fail.label, fail.checked, fail.agreed, fail.share) == ("2026-09", "fail", 25, 20, 0.8)

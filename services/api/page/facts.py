@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 from services.api.buckets import Interval
 from services.api.cursor import Cursor
-from services.api.page.figures import Daily
+from services.api.figures import Daily
 from services.api.page.form import Choice, Period, filters_of
 from services.api.queries import Store
 from services.api.responses import Checked, MentionPage, Point, Series, TopicCount
-from services.api.selection import AccuracyFilters, Dimension, Filters, Metric
+from services.api.selection import Dimension, Filters, Metric
 
 OVER_TIME = (Metric.FAILS, Metric.QUESTIONS, Metric.NEGATIVE, Metric.SENTIMENT)
 MAX_TOPICS = 12
@@ -94,7 +94,7 @@ async def gather_facts(
         store.topics(filters, MAX_TOPICS),
         store.mentions(mention_filters(choice, filters), MAX_MENTIONS, cursor),
         _compare(store, filters, period, zone),
-        store.accuracy(AccuracyFilters(filters.start, filters.end, zone.key, filters.brands)),
+        store.accuracy(Filters(filters.start, filters.end, filters.brands, author_kinds=()), zone.key),
     )
     sources, now, before = compared
     return Facts(

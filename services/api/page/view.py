@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from services.api.buckets import Interval
 from services.api.cursor import encode_cursor
+from services.api.figures import Bounds, Change, Daily, Verdict, count_change, share_change, wilson
 from services.api.page.facts import Facts, Sources, mention_filters
-from services.api.page.figures import Bounds, Change, Daily, Verdict, count_change, share_change, wilson
 from services.api.page.form import PRESETS, Choice, Form, Period, filters_of
 from services.api.responses import BrandSummary, Checked, MentionOut, Point, TopicCount
 from services.api.selection import Metric

@@ -19,4 +19,4 @@ async def accuracy(params: Annotated[AccuracyParams, Query()], context: TheConte
     the accuracy of all labels, unless they confirm what is right as well (docs/corrections.md).
     """
     zone = params.zone(context.settings.page_timezone)
-    return Accuracy(tz=zone.key, months=tuple(await context.store.accuracy(params.filters(zone))))
+    return Accuracy(tz=zone.key, months=tuple(await context.store.accuracy(params.filters(zone), zone.key)))

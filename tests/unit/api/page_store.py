@@ -18,7 +18,7 @@ from services.api.responses import (
     Series,
     TopicCount,
 )
-from services.api.selection import AccuracyFilters, Dimension, Filters, Metric
+from services.api.selection import Dimension, Filters, Metric
 from shared.brands import BrandBook
 from shared.errors import DependencyUnavailable
 from shared.events import NAMESPACE
@@ -112,7 +112,7 @@ class PageStore(Store):
             for topic, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         ]
 
-    async def accuracy(self, filters: AccuracyFilters) -> list[Checked]:
+    async def accuracy(self, filters: Filters, tz: str) -> list[Checked]:
         return self.checked
 
     async def brands(self) -> list[BrandSummary]:

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.api.buckets import Interval
+from services.api.figures import Bounds
 from services.api.page.chart import DARK, LIGHT, Palette, chart_json, draw, scale_of
 from services.api.page.facts import Facts, Sources, gather_facts
-from services.api.page.figures import Bounds
 from services.api.page.form import Choice, Period, period_of
 from services.api.page.view import (
     EXCERPT_CHARACTERS,

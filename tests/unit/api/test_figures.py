@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.page.figures import (
+from services.api.figures import (
     Bounds,
     Change,
     Daily,
