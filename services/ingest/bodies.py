@@ -54,12 +54,16 @@ def body_kind(headers: Headers, types: Sequence[str] = (JSON_TYPE, *LINES_TYPES)
     return BodyKind(lines=media_type != JSON_TYPE, gzipped=encoding != "identity")
 
 
-async def read_pieces(request: Request, *, gzipped: bool) -> AsyncGenerator[bytes, None]:
+async def read_pieces(
+    request: Request, most: int, *, gzipped: bool, detail: str | None = None
+) -> AsyncGenerator[bytes, None]:
     """Yield the body as it comes in, unpacked.
 
-    Raises a Problem: 408 when the sender is too slow (IDLE_SECONDS, TOTAL_SECONDS), 422 when it is not the
-    gzip that it says it is. Raises ClientDisconnect when the sender went away.
+    Raises a Problem: 408 when the sender is too slow (IDLE_SECONDS, TOTAL_SECONDS), 413 (with `detail`)
+    before the body is larger than `most` bytes, 422 when it is not the gzip that it says it is. Raises
+    ClientDisconnect when the sender went away.
     """
+    left = most
     loop = asyncio.get_running_loop()
     latest = loop.time() + TOTAL_SECONDS
     gunzip = Gunzip() if gzipped else None
@@ -72,10 +76,10 @@ async def read_pieces(request: Request, *, gzipped: bool) -> AsyncGenerator[byte
             raise _too_slow() from None
         if piece is None:
             break
-        if gunzip is None:
-            yield piece
-            continue
-        for unpacked in gunzip.feed(piece):
+        for unpacked in gunzip.feed(piece) if gunzip else (piece,):
+            left -= len(unpacked)
+            if left < 0:
+                raise too_large(detail or f"A request may have {most:,} bytes; this one has more.")
             yield unpacked
     if gunzip is not None:
         gunzip.finish()
@@ -91,15 +95,13 @@ async def read_whole(
 ) -> bytes:
     """Return the body, unpacked; `hold` is told of each piece's bytes before it is kept.
 
-    Raises a Problem as read_pieces does, and 413 with `detail` when it is larger than `most` bytes.
+    Raises what read_pieces does.
     """
     if int(request.headers.get("content-length", "0")) > most:
         raise too_large(detail)
     body = bytearray()
-    async with aclosing(read_pieces(request, gzipped=gzipped)) as pieces:
+    async with aclosing(read_pieces(request, most, gzipped=gzipped, detail=detail)) as pieces:
         async for piece in pieces:
-            if len(body) + len(piece) > most:
-                raise too_large(detail)
             hold(len(piece))
             body += piece
     return bytes(body)

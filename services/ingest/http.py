@@ -218,12 +218,9 @@ async def _read_batches(request: Request, gzipped: bool) -> AsyncGenerator[list[
     """Yield the body's lines, at most BATCH at a time, blank ones too, and None for one that is too long."""
     splitter = LineSplitter()
     lines: list[bytes | None] = []
-    total = held = 0
-    async with aclosing(read_pieces(request, gzipped=gzipped)) as pieces:
+    held = 0
+    async with aclosing(read_pieces(request, MAX_STREAM_BYTES, gzipped=gzipped)) as pieces:
         async for piece in pieces:
-            total += len(piece)
-            if total > MAX_STREAM_BYTES:
-                raise too_large(f"A request may have {MAX_STREAM_BYTES:,} bytes; this one has more.")
             held += len(piece)
             lines += splitter.feed(piece)
             while len(lines) >= BATCH or (lines and held >= BATCH_BYTES):

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from services.ingest.bodies import MAX_STREAM_BYTES, read_pieces, too_large
+from services.ingest.bodies import MAX_STREAM_BYTES, read_pieces
 from shared.clock import Clock
 from shared.problems import problem
 
@@ -100,13 +100,10 @@ def _hashing(request: Request, update: Callable[[bytes], None]) -> Callable[[], 
 
 
 async def _repeated(known: _Answer, request: Request, digest: Callable[[], bytes]) -> Response:
-    size = 0
     try:
-        async with aclosing(read_pieces(request, gzipped=False)) as pieces:
-            async for piece in pieces:
-                size += len(piece)
-                if size > MAX_STREAM_BYTES:
-                    raise too_large(f"A request may have {MAX_STREAM_BYTES:,} bytes; this one has more.")
+        async with aclosing(read_pieces(request, MAX_STREAM_BYTES, gzipped=False)) as pieces:
+            async for _ in pieces:
+                pass
     except ClientDisconnect:
         return Response(status_code=400)
     if digest() != known.fingerprint:

@@ -46,6 +46,15 @@ async def test_a_key_belongs_to_one_body() -> None:
     assert len(door.publisher.published) == 1
 
 
+async def test_a_request_that_comes_again_is_not_read_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door(Settings())
+    await post(door, line(MENTION), "k")
+    monkeypatch.setattr(idempotency, "MAX_STREAM_BYTES", 100)
+    refused = await post(door, line(MENTION) * 2, "k")
+    assert (refused.status_code, refused.json()["type"].rsplit("/")[-1]) == (413, "too-large")
+    assert refused.json()["detail"] == "A request may have 100 bytes; this one has more."
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\there"])
 async def test_what_is_no_key_is_refused(key: str) -> None:
     response = await post(Door(Settings()), line(MENTION), key)

@@ -18,9 +18,7 @@ LABELS = ["fail=No", "question=true", "stage=", "sentiment=negative", "topics=sa
 class Ingest:
     """Answers in the place of ingest, and keeps what it was sent."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | httpx.TransportError
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
         self.requests: list[httpx.Request] = []
         monkeypatch.setattr(httpx.HTTPTransport, "handle_request", self.handle)
         monkeypatch.setenv("KLANKBORD_INGEST_URL", "http://127.0.0.1:1")
