@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
-from services.enrich.lexicon import vocabulary
-from services.enrich.reading import Reading, fold, read
+from services.enrich.reader import reader
+from services.enrich.reading import Reading, fold
 from shared.brands import Brand, BrandBook
 from shared.errors import ConfigError
 from shared.events import Author
@@ -101,7 +101,7 @@ def _patterns(brand: Brand) -> list[tuple[str, str, bool]]:
 
 def _spellings(brand: Brand, written: str) -> set[str]:
     """Return the substrings of a line by which `written` is found: as it stands, unmarked, as one hashtag."""
-    tokens = read(written, vocabulary(), lambda _: ()).exact.split()
+    tokens = reader().read(written).exact.split()
     while tokens and tokens[0] in _MARKS:
         tokens.pop(0)
     while tokens and tokens[-1] in _MARKS:

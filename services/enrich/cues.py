@@ -36,14 +36,14 @@ def sort_cues(hits: Sequence[Hit[Cue]]) -> Cues:
         if isinstance(value, Signal):
             spans.setdefault(value, []).append((start, end))
         elif isinstance(value, StageCue):
-            stages.append(Hit(value, start, end))
+            stages.append((value, start, end))
         else:
             topics.append(value.slug)
-    signals: dict[Signal, Sequence[Span]] = dict(spans.items())
-    if denials := merged(spans.get(Signal.NO_FAIL, [])):
-        for signal in (Signal.FAIL, Signal.HINT):
-            signals[signal] = [span for span in spans.get(signal, []) if not _overlaps(span, denials)]
-    return Cues(signals, stages, topics)
+    if Signal.NO_FAIL in spans:
+        denials = merged(spans[Signal.NO_FAIL])
+        for signal in spans.keys() & {Signal.FAIL, Signal.HINT}:
+            spans[signal] = [span for span in spans[signal] if not _overlaps(span, denials)]
+    return Cues(spans, stages, topics)
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

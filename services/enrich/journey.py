@@ -22,12 +22,13 @@ _MAX_PER_STAGE = 3
 
 def stage_of(line: str, cues: Cues, *, review: bool = False) -> Stage:
     """Return the stage that most is said about; "other" without a sign of any, of a `review` "employee"."""
+    advertised = len(cues.of(Signal.OWN_VACANCY))
+    if not cues.stages and not advertised:
+        return Stage.EMPLOYEE if review else Stage.OTHER
     weights: dict[Stage, dict[str, int]] = {}
     for (stage, weight), start, end in cues.stages:
         weights.setdefault(stage, {})[line[start:end]] = weight
     totals = {stage: sum(list(terms.values())[:_MAX_PER_STAGE]) for stage, terms in weights.items()}
-    if advertised := len(cues.of(Signal.OWN_VACANCY)):
+    if advertised:
         totals[Stage.VACANCY] = totals.get(Stage.VACANCY, 0) + _ADVERTISED * advertised
-    if not totals:
-        return Stage.EMPLOYEE if review else Stage.OTHER
     return min(totals, key=lambda stage: (-totals[stage], PRECEDENCE.index(stage)))

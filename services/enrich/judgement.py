@@ -1,10 +1,9 @@
 """From scores to labels: what is likeliest, how sure that is, and the words that weighed most."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.enrich.features import Words, clipped
 from services.enrich.model import Floats, Head, Ints, Model, probabilities
@@ -67,46 +66,33 @@ def judged(
     felt = _mixed(scores, recruitment, heads[SENTIMENT], heads[GENERAL_SENTIMENT])
     if own is not None:
         felt = np.log(np.maximum(own, _LEAST_SHARE))
-    feelings = _rounded(_feelings(felt, [case.rating for case in cases]))
-    fails = _yes(_logits(scores, heads[FAIL]))
-    questions = _yes(_mixed(scores, recruitment, heads[QUESTION], heads[GENERAL_QUESTION]))
-    stages = _likeliest(scores, heads[STAGE])
-    speakers = _speakers(scores, heads[AUTHOR])
+    asks = _mixed(scores, recruitment, heads[QUESTION], heads[GENERAL_QUESTION])
+    fails = _likely(_logits(scores, heads[FAIL]), FAIL_FROM)
+    each = zip(
+        _feelings(felt, [case.rating for case in cases]),
+        [likely or _says_so(case) for likely, case in zip(fails, cases, strict=True)],
+        _likely(asks, QUESTION_FROM),
+        _stages(scores, heads[STAGE]),
+        _speakers(scores, heads[AUTHOR]),
+        strict=True,
+    )
     judgements = []
-    for number, case in enumerate(cases):
-        stage, speaker = Stage(stages[number]), AuthorKind(speakers[number])
+    for number, (feeling, is_fail, is_question, stage, speaker) in enumerate(each):
+        case = cases[number]
         if case.by_employer or speaker is AuthorKind.EMPLOYER:
             silent = Judgement(confidence=_OWN_CONFIDENCE, stage=stage, author_kind=AuthorKind.EMPLOYER)
             judgements.append(silent)
             continue
-        # Who writes #fail says so.
-        is_fail = fails[number] >= FAIL_FROM or any(sign.startswith("#") for sign in case.signs)
         terms: tuple[str, ...] = ()
         if is_fail:
             terms = case.signs or _telling(model.token_worth(words, number, heads[FAIL]), case.tokens)
-        judgements.append(
-            Judgement(
-                *_sentiment(feelings[number]),
-                is_fail=is_fail,
-                fail_terms=terms[:MAX_FAIL_TERMS],
-                is_question=questions[number] >= QUESTION_FROM,
-                stage=stage,
-                author_kind=speaker,
-            )
-        )
+        judgements.append(Judgement(*feeling, is_fail, terms[:MAX_FAIL_TERMS], is_question, stage, speaker))
     return judgements
 
 
-def _sentiment(shares: Sequence[float]) -> tuple[float, SentimentLabel, float, bool]:
-    """Return score, label, confidence, and whether it is neutral for want of anything surer."""
-    negative, neutral, positive = shares
-    score = round(positive - negative, 4)
-    best = max(shares)
-    if best < UNSURE_BELOW:
-        return score, SentimentLabel.NEUTRAL, best, True
-    if best == neutral:
-        return score, SentimentLabel.NEUTRAL, best, False
-    return score, SentimentLabel.POSITIVE if best == positive else SentimentLabel.NEGATIVE, best, False
+def _says_so(case: Case) -> bool:
+    """Whether a text says #fail itself."""
+    return bool(case.signs) and any(sign.startswith("#") for sign in case.signs)
 
 
 def _mixed(scores: Floats, recruitment: Floats, about_it: Head, general: Head) -> Floats:
@@ -115,38 +101,52 @@ def _mixed(scores: Floats, recruitment: Floats, about_it: Head, general: Head) -
     return mixed
 
 
-def _feelings(logits: Floats, ratings: Sequence[float | None]) -> Floats:
-    """Return how likely negative, neutral and positive are, ratings included; shape (texts, 3)."""
+_Feeling = tuple[float, SentimentLabel, float, bool]
+"""Score, label, confidence, and whether it is neutral for want of anything surer."""
+_LABELS = (SentimentLabel.NEGATIVE, SentimentLabel.NEUTRAL, SentimentLabel.POSITIVE)
+
+
+def _feelings(logits: Floats, ratings: Sequence[float | None]) -> Iterable[_Feeling]:
+    """Return how each text feels, its rating included, given the logits of _LABELS; shape (texts, 3)."""
     rated = _RATING * np.array([rating or 0.0 for rating in ratings])
     logits[:, 0] -= rated
     logits[:, 2] += rated
-    return probabilities(logits)
+    shares = np.round(probabilities(logits), 4)
+    negative, neutral, positive = shares.T
+    best = shares.max(1)
+    unsure = best < UNSURE_BELOW
+    chosen = np.where(unsure | (best == neutral), 1, np.where(best == positive, 2, 0))
+    return zip(
+        np.round(positive - negative, 4).tolist(),
+        [_LABELS[number] for number in chosen.tolist()],
+        best.tolist(),
+        unsure.tolist(),
+        strict=True,
+    )
 
 
 def _logits(scores: Floats, head: Head) -> Floats:
     return scores[:, head.columns] / head.temperature
 
 
-def _rounded(shares: Floats) -> list[list[float]]:
-    rounded: list[list[float]] = np.round(shares, 4).tolist()
-    return rounded
+def _likely(logits: Floats, least: float) -> list[bool]:
+    """Return whether the second answer, yes, is as likely as `least`."""
+    likely: list[bool] = (np.round(probabilities(logits)[:, 1], 4) >= least).tolist()
+    return likely
 
 
-def _yes(logits: Floats) -> list[float]:
-    return [shares[1] for shares in _rounded(probabilities(logits))]
-
-
-def _speakers(scores: Floats, head: Head) -> list[str]:
+def _speakers(scores: Floats, head: Head) -> list[AuthorKind]:
     """Return who speaks; the employer itself only where that is quite sure, as its texts count nowhere."""
     shares = probabilities(_logits(scores, head))
     employer = head.answers.index(AuthorKind.EMPLOYER)
     shares[shares[:, employer] < EMPLOYER_FROM, employer] = 0.0
-    return [head.answers[number] for number in shares.argmax(1).tolist()]
+    answers = [AuthorKind(answer) for answer in head.answers]
+    return [answers[number] for number in shares.argmax(1).tolist()]
 
 
-def _likeliest(scores: Floats, head: Head) -> list[str]:
-    best: npt.NDArray[np.int64] = scores[:, head.columns].argmax(1)
-    return [head.answers[number] for number in best.tolist()]
+def _stages(scores: Floats, head: Head) -> list[Stage]:
+    answers = [Stage(answer) for answer in head.answers]
+    return [answers[number] for number in scores[:, head.columns].argmax(1).tolist()]
 
 
 def _telling(worth: Ints, tokens: Sequence[str]) -> tuple[str, ...]:

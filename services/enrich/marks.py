@@ -7,6 +7,7 @@ counts here too, so that the model begins where they end.
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 from services.enrich.cues import Cues
@@ -35,7 +36,15 @@ _LENGTH = _Scale("length", (4, 8, 15, 30, 60, 120))
 _RATING = _Scale("rating", (-0.6, -0.1, 0.1, 0.6))
 _QUESTIONS, _EXCLAMATIONS = (_Scale(mark, range(1, _MOST + 1)) for mark in "?!")
 _SIGNALS = {signal: _Scale(signal.value, range(1, _MOST + 1)) for signal in Signal}
-_JOINT = [f"asks={a:d} fails={f:d} blames={b:d}" for a in (0, 1) for f in (0, 1) for b in (0, 1)]
+_JOINT = {
+    said: [
+        "asks={:d} fails={:d} blames={:d}".format(*said),
+        *(name for name, holds in zip(("asks", "fails", "blames"), said, strict=True) if holds),
+    ]
+    for said in product((False, True), repeat=3)
+}
+"""By whether a text asks, is a #fail and blames."""
+_ENDS_ASKING = (" ?  . ", " ?  .  . ")
 
 
 class Seen(NamedTuple):
@@ -60,26 +69,29 @@ def marks_of(seen: Seen, language: Language, kind: Kind, rating: float | None) -
     marks += _EXCLAMATIONS.marks(line.count(" ! "))
     marks += _FEELING.marks(seen.feeling.score)
     marks += _LENGTH.marks(line.count("  "))
-    marks += _stage_marks(cues)
-    marks += [_topic_mark(topic) for topic in set(cues.topics)]
+    if cues.stages:
+        marks += _stage_marks(cues)
+    if cues.topics:
+        marks += [_topic_mark(topic) for topic in set(cues.topics)]
     if rating is not None:
         marks.append("rated")
         marks += _RATING.marks(rating)
-    asks, fails, blames = seen.is_question, seen.is_fail, bool(seen.feeling.blame)
-    marks.append(_JOINT[asks * 4 + fails * 2 + blames])
-    flags = (
-        ("asks", asks),
-        ("fails", fails),
-        ("blames", blames),
-        ("stretched", reading.elongated),
-        ("shouts", bool(reading.shouted)),
-        ("tagged", bool(reading.hashtags)),
-        ("ends asking", line.endswith((" ?  . ", " ?  .  . "))),
-        ("numbers", " 0 " in line),
-        ("personal", bool(cues.of(Signal.PERSONAL))),
-        ("to somebody", " @" in line),
-    )
-    return marks + [name for name, holds in flags if holds]
+    marks += _JOINT[seen.is_question, seen.is_fail, bool(seen.feeling.blame)]
+    if reading.elongated:
+        marks.append("stretched")
+    if reading.shouted:
+        marks.append("shouts")
+    if reading.hashtags:
+        marks.append("tagged")
+    if line.endswith(_ENDS_ASKING):
+        marks.append("ends asking")
+    if " 0 " in line:
+        marks.append("numbers")
+    if cues.of(Signal.PERSONAL):
+        marks.append("personal")
+    if " @" in line:
+        marks.append("to somebody")
+    return marks
 
 
 _LANGUAGES = {language: f"lang={language}" for language in Language}

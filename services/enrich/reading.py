@@ -12,10 +12,13 @@ number, in digits or in words. A text of n characters is read in time that grows
 
 import re
 import unicodedata
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple
 
 MAX_HASHTAGS = 50
+MAX_PIECES = 100_000
+"""Pieces of text that are remembered; beyond that all are forgotten: memory is bounded (30 MB)."""
+_LONGEST_PIECE = 30
 
 # Marks of scripts whose words Python's \w would cut in pieces (Indic, Thai, Arabic, Hebrew, combining).
 _MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u109f\u200c"
@@ -121,25 +124,83 @@ def hashtags_of(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))[:MAX_HASHTAGS]
 
 
-def read(text: str, vocabulary: Set[str], split_hashtag: SplitHashtag) -> Reading:
-    """Return the reading of `text`; words of `vocabulary` decide how a stretched one is spelt."""
-    hashtags = hashtags_of(text)
-    folded = fold(_without_links(text))
-    elongated = _ELONGATED.search(folded) is not None
-    if elongated:
-        folded = _unstretch(folded, vocabulary)
-    exact = [".", *_normalised(_TOKEN.findall(folded)), "."]
-    shouted = _SHOUTED.findall(text)
-    tokens = _with_hashtag_words(exact, split_hashtag) if hashtags else exact
-    return Reading(
-        line=line_of(tokens),
-        tokens=tuple(tokens),
-        exact=exact_line_of(exact),
-        hashtags=hashtags,
-        shouted=frozenset(map(str.lower, shouted)) if shouted and not text.isupper() else frozenset(),
-        elongated=elongated,
-        has_words=any(map(str.isalpha, exact)),
-    )
+class Reader:
+    """Reads texts, and remembers what it made of the pieces between blanks: most come back.
+
+    What a piece is read as does not depend on where it stands, but for what _in_place sees to. Words of
+    `vocabulary` decide how a stretched one is spelt. May be shared by threads.
+    """
+
+    def __init__(self, vocabulary: Set[str], split_hashtag: SplitHashtag) -> None:
+        self._vocabulary = vocabulary
+        self._split_hashtag = split_hashtag
+        self._known: dict[str, _Piece] = {}
+
+    def read(self, text: str) -> Reading:
+        """Return the reading of `text`."""
+        known, seen = self._known, 0
+        exact = ["."]
+        # A dash stands between words: what a text begins with is a bullet.
+        for piece in text.strip(" -").split(" "):
+            tokens, traits = known.get(piece) or self._learn(piece)
+            if traits & _IN_CONTEXT:
+                _in_place(tokens, exact)
+            else:
+                exact += tokens
+            seen |= traits
+        exact.append(".")
+        exact_line = _join(exact)
+        if not seen & _RARE:
+            return Reading(exact_line, tuple(exact), exact_line, (), _NOTHING, False, bool(seen & _WORD))
+        hashtags = hashtags_of(text) if seen & _TAGGED else ()
+        tokens = _with_hashtag_words(exact, self._split_hashtag) if hashtags else exact
+        return Reading(
+            line=line_of(tokens),
+            tokens=tuple(tokens),
+            exact=exact_line,
+            hashtags=hashtags,
+            shouted=_shouted(text) if seen & _SHOUTING else _NOTHING,
+            elongated=bool(seen & _STRETCHED),
+            has_words=bool(seen & _WORD),
+        )
+
+    def _learn(self, text: str) -> "_Piece":
+        folded = fold(_without_links(text))
+        traits = _STRETCHED if _ELONGATED.search(folded) else 0
+        if traits:
+            folded = _unstretch(folded, self._vocabulary)
+        # Blanks are what it stands between: " - " is a dash, "e-mail" has none.
+        found = _TOKEN.findall(f" {folded} ")
+        if "," in found or (found and found[0][0] == "@"):
+            traits |= _IN_CONTEXT
+            tokens = found
+        else:
+            tokens = _normalised(found)
+        if any(map(str.isalpha, found)):
+            traits |= _WORD
+        if any(token.isdigit() or token in _NUMBER_WORDS for token in found):
+            traits |= _NUMBERED
+        if "#" in text:
+            traits |= _TAGGED
+        if _SHOUTED.search(text):
+            traits |= _SHOUTING
+        piece = tokens, traits
+        if len(text) <= _LONGEST_PIECE:
+            if len(self._known) >= MAX_PIECES:
+                self._known.clear()
+            self._known[text] = piece
+        return piece
+
+
+_Piece = tuple[list[str], int]
+"""The tokens of what stands between two blanks, and its traits."""
+_WORD, _NUMBERED, _TAGGED, _SHOUTING, _STRETCHED, _IN_CONTEXT = (1 << bit for bit in range(6))
+_RARE = _NUMBERED | _TAGGED | _SHOUTING | _STRETCHED
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _shouted(text: str) -> frozenset[str]:
+    return _NOTHING if text.isupper() else frozenset(map(str.lower, _SHOUTED.findall(text)))
 
 
 def _join(tokens: list[str]) -> str:
@@ -154,6 +215,12 @@ def _without_links(text: str) -> str:
 
 def _normalised(found: list[str]) -> list[str]:
     tokens: list[str] = []
+    _in_place(found, tokens)
+    return tokens
+
+
+def _in_place(found: Iterable[str], tokens: list[str]) -> None:
+    """Add what was found to `tokens`, which are what stands before it in the text."""
     for token in found:
         if token.isalnum():
             tokens.append(token)
@@ -161,7 +228,6 @@ def _normalised(found: list[str]) -> list[str]:
             tokens += _tag(token, at_start=not tokens or tokens[-1] == ".")
         else:
             tokens += ["."] if token == "," and _greets(tokens) else _mark(token)
-    return tokens
 
 
 def _greets(tokens: list[str]) -> bool:

@@ -46,7 +46,7 @@ def fail_of(reading: Reading, cues: Cues, sentiment: Sentiment, *, about_work: b
     or it blames. The writer's own feelings, news, and praise that denies a complaint do not count.
     """
     unmet = cues.of(Signal.FAIL)
-    if any(reading.line[start + 1] == "#" for start, _ in unmet):
+    if unmet and any(reading.line[start + 1] == "#" for start, _ in unmet):
         return Fail(True, _terms(reading, unmet))
     if reports(cues) or sentiment.score >= _PRAISE_SCORE:
         return NO_FAIL
@@ -72,6 +72,9 @@ def _terms(reading: Reading, spans: Iterable[Span]) -> tuple[str, ...]:
 
 def is_question(line: str, cues: Cues) -> bool:
     """Whether a text asks for information or an answer, with or without a question mark; not rhetorically."""
+    asking = cues.of(Signal.QUESTION)
+    if not asking and " ? " not in line:
+        return False
     rhetorical = {_sentence_end(line, end) for _, end in cues.of(Signal.RHETORICAL)}
     rhetorical |= {start for start, _ in cues.of(Signal.RHETORICAL) if line.startswith(" ? ", start)}
     mark = line.find(" ? ")
@@ -79,7 +82,7 @@ def is_question(line: str, cues: Cues) -> bool:
         if mark not in rhetorical:
             return True
         mark = line.find(" ? ", mark + 1)
-    return any(_sentence_end(line, end) not in rhetorical for _, end in cues.of(Signal.QUESTION))
+    return any(_sentence_end(line, end) not in rhetorical for _, end in asking)
 
 
 def _sentence_end(line: str, end: int) -> int:

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from services.enrich.brands import BrandMatch, Brands
 from services.enrich.cues import NO_CUES, Cues, sort_cues
 from services.enrich.features import Words
-from services.enrich.hashtags import split_hashtag
 from services.enrich.journey import stage_of
 from services.enrich.judgement import Case, Judgement, judged
 from services.enrich.language import languages_of, load_language_model
-from services.enrich.lexicon import lexicons, vocabulary
+from services.enrich.lexicon import lexicons
 from services.enrich.mails import own_words
 from services.enrich.marks import Seen, marks_of
 from services.enrich.model import Model, Weights, shipped
 from services.enrich.own_model import OwnModel
-from services.enrich.reading import Reading, read
-from services.enrich.sentiment import Rating, sentiment_of
+from services.enrich.reader import reader
+from services.enrich.reading import Reading
+from services.enrich.sentiment import sentiment_of
 from services.enrich.signals import advertises, fail_of, is_question
 from services.enrich.topics import OwnTopics, topics_of
 from services.enrich.why import why
@@ -82,9 +82,9 @@ def leave_out_quotes(batch: Batch, _tools: Tools) -> None:
 
 def read_text(batch: Batch, _tools: Tools) -> None:
     """Cut the text into tokens, split hashtags, mend stretched words."""
-    known = vocabulary()
+    read = reader().read
     for draft in batch.drafts:
-        draft.reading = read(draft.written, known, split_hashtag)
+        draft.reading = read(draft.written)
         draft.tokens = draft.reading.line.split()
 
 
@@ -263,5 +263,11 @@ def _constructed(fields: dict[str, object]) -> EnrichedMention:
 
 
 def rating_of(mention: RawMention) -> float | None:
-    """Return the rating of a mention from -1 to 1, None without one."""
-    return None if mention.rating is None else Rating(mention.rating, mention.rating_scale).score
+    """Return the rating of a mention from -1 to 1, None without one.
+
+    The worst mark is 1, except where a source also gives 0, or is a thumb.
+    """
+    if mention.rating is None:
+        return None
+    worst = 1.0 if mention.rating >= 1 and mention.rating_scale >= 3 else 0.0
+    return 2 * (mention.rating - worst) / (mention.rating_scale - worst) - 1

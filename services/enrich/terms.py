@@ -46,12 +46,8 @@ class Entry(NamedTuple):
     term: str
 
 
-class Hit(NamedTuple, Generic[V]):
-    """A term that was found at [start, end) of a line."""
-
-    value: V
-    start: int
-    end: int
+Hit = tuple[V, int, int]
+"""What a term stands for, found at [start, end) of a line. Not named: a text has a dozen of them."""
 
 
 def read_list(path: Path) -> tuple[Entry, ...]:
@@ -167,7 +163,7 @@ class Matcher(Generic[V]):
         for atom, start, end in self._automaton.find_matches_as_indexes(line, self._overlapping):
             if (alone := whole[atom]) is not None:
                 for value in alone:
-                    hits.append(Hit(value, start, end))
+                    hits.append((value, start, end))
                 continue
             moves = self._moves[atom]
             reached = [(moves[_ROOT], start)] if _ROOT in moves else []
@@ -177,7 +173,7 @@ class Matcher(Generic[V]):
                     reached.append((moves[node], since))
             for node, since in reached:
                 for value in values[node]:
-                    hits.append(Hit(value, since, end))
+                    hits.append((value, since, end))
                 if node in inner:
                     begun[node] = (since, end)
         return hits

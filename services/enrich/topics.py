@@ -4,9 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.enrich.cues import Cues
-from services.enrich.hashtags import split_hashtag
-from services.enrich.lexicon import vocabulary
-from services.enrich.reading import read
+from services.enrich.reader import reader
 from services.enrich.terms import Matcher, spelt_out
 from shared.brands import BrandBook
 from shared.errors import ConfigError
@@ -27,13 +25,13 @@ class OwnTopics:
         self._matcher = Matcher(terms) if terms else None
         for topic in book.topics:
             for example in topic.examples:
-                if topic.name not in self.find(read(example, vocabulary(), split_hashtag).line):
+                if topic.name not in self.find(reader().read(example).line):
                     where = f"klankbord.toml: topic {topic.name!r}"
                     raise ConfigError(f"{where}: none of its terms is in its example {example!r}.")
 
     def find(self, line: str) -> list[str]:
         """Return the topics in a line (`Reading.line`), one for each term that is there."""
-        return [hit.value for hit in self._matcher.find(line)] if self._matcher else []
+        return [topic for topic, _, _ in self._matcher.find(line)] if self._matcher else []
 
 
 def _spelt(term: str) -> list[str]:

@@ -3,13 +3,13 @@
 import pytest
 
 from services.enrich.hashtags import split_hashtag
-from services.enrich.lexicon import vocabulary
 from services.enrich.mails import own_words
-from services.enrich.reading import hashtags_of, read
+from services.enrich.reader import reader
+from services.enrich.reading import hashtags_of
 
 
 def _read(text: str) -> str:
-    return " ".join(read(text, vocabulary(), split_hashtag).line.split())
+    return " ".join(reader().read(text).line.split())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def _line(text: str) -> str:
 
 def _found(term: str, text: str) -> list[str]:
     line, tokens = _line(text), [".", *tokens_of(text), "."]
-    return [shown(line, tokens, hit.start, hit.end) for hit in Matcher([(term, term)]).find(line)]
+    return [shown(line, tokens, start, end) for _, start, end in Matcher([(term, term)]).find(line)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_term_is_found_where_it_should_be(term: str, text: str, found: list[st
 
 def test_the_longest_of_overlapping_terms_is_found() -> None:
     matcher = Matcher([("goed", 2), ("niet slecht", 1), ("slecht", -2)], longest=True)
-    assert [hit.value for hit in matcher.find(_line("niet slecht, goed, slecht"))] == [1, 2, -2]
+    assert [value for value, _, _ in matcher.find(_line("niet slecht, goed, slecht"))] == [1, 2, -2]
 
 
 def test_a_bare_number_would_find_every_number_and_is_refused() -> None:
@@ -109,4 +109,4 @@ def test_the_sentiment_lists_are_of_use_and_weigh_each_term_once(language: str) 
 )
 def test_recruitment_words_that_other_dutch_lists_lack_weigh(word: str) -> None:
     tones = lexicons()[Language.DUTCH].tones.find(_line(word))
-    assert any(hit.value.weight < 0 for hit in tones)
+    assert any(tone.weight < 0 for tone, _, _ in tones)
