@@ -116,13 +116,13 @@ def batch_span(operation: str, topic: str, messages: Sequence[Any]) -> Iterator[
         yield
 
 
-def carried() -> list[tuple[str, bytes]] | None:
-    """Return the headers for a message that the current span brings about; None while tracing is off."""
+def carried() -> list[tuple[str, bytes]]:
+    """Return the headers for a message that the current span brings about; none while tracing is off."""
     if _tracing.provider is None:
-        return None
+        return []
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
-    return [(HEADER, carrier[HEADER].encode())] if HEADER in carrier else None
+    return [(HEADER, carrier[HEADER].encode())] if HEADER in carrier else []
 
 
 def passed_on(headers: Headers) -> list[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ from uuid import UUID
 import stamina
 from aiokafka.errors import KafkaError
 
-from services.enrich.agent import Outcome, Outgoing
+from services.enrich.agent import Outcome
 from services.enrich.output import KafkaOutput
 from services.enrich.steps import Enricher
 from shared.brands import load_brands
@@ -25,6 +25,7 @@ from shared.clickhouse import answers, connect
 from shared.errors import DependencyUnavailable
 from shared.events import RawMention
 from shared.kafka import new_producer
+from shared.produce import Message
 from shared.settings import Settings
 
 BATCH = 1_000
@@ -69,7 +70,7 @@ async def _run(settings: Settings, wanted: Again, tell: Callable[[str], None]) -
     try:
         for raws in _pages(settings, wanted):
             mentions = await asyncio.to_thread(enricher.label_batch, raws)
-            enriched = [Outgoing(m.key, m.model_dump_json().encode()) for m in mentions]
+            enriched = [Message(m.key, m.model_dump_json().encode()) for m in mentions]
             async for attempt in stamina.retry_context(KafkaError, attempts=None, timeout=300):
                 with attempt:
                     await output.write(Outcome(enriched))

@@ -28,6 +28,7 @@ from shared.metrics_catalogue import (
     ENRICH_UNMATCHED,
     Bounded,
 )
+from shared.produce import Message
 from shared.tracing import passed_on
 
 log = structlog.get_logger()
@@ -47,15 +48,6 @@ class Labeller(Protocol):
     def enrich_batch(self, raws: Sequence[RawMention]) -> list[EnrichedMention | None]:
         """Return `enrich` of each."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One message to write."""
-
-    key: bytes | None
-    value: bytes
-    headers: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ class Tally:
 class Outcome:
     """What became of a run of records: each is in exactly one of the three."""
 
-    enriched: list[Outgoing] = field(default_factory=list)
+    enriched: list[Message] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)
     unmatched: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -122,7 +114,7 @@ def process(records: Sequence[ConsumerRecord], labeller: Labeller) -> Outcome:
     for (record, raw), enriched in zip(parsed, _label(parsed, labeller, outcome), strict=True):
         if enriched is not None:
             value = enriched.model_dump_json().encode()
-            outcome.enriched.append(Outgoing(record.key or raw.key, value, passed_on(record.headers)))
+            outcome.enriched.append(Message(record.key or raw.key, value, passed_on(record.headers)))
             outcome.tally.add(enriched)
     outcome.unmatched = len(records) - len(outcome.bad) - len(outcome.enriched)
     return outcome

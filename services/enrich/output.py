@@ -1,17 +1,15 @@
 """Writes enriched mentions and dead letters to Kafka in batches, and waits for the acknowledgement."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
-from aiokafka.structs import RecordMetadata
 
-from services.enrich.agent import Outcome, Outgoing
+from services.enrich.agent import Outcome
 from shared.dead_letters import bury
 from shared.kafka import close_producer
+from shared.produce import Message, send_batches
 from shared.topics import Topic
 
 SERVICE = "enrich"
@@ -24,7 +22,6 @@ class KafkaOutput:
     def __init__(self, new_producer: Callable[[], AIOKafkaProducer]) -> None:
         self._new_producer = new_producer
         self._producer: AIOKafkaProducer | None = None
-        self._partition = DefaultPartitioner()
         self.failing = False
         """Whether the last write failed: an outage is being waited out."""
 
@@ -37,7 +34,7 @@ class KafkaOutput:
         try:
             producer = await self._started()
             acknowledgements = [bury(producer, b.record, b.reason, b.detail, SERVICE) for b in outcome.bad]
-            await asyncio.gather(self._write_enriched(producer, outcome.enriched), *acknowledgements)
+            await asyncio.gather(_write_enriched(producer, outcome.enriched), *acknowledgements)
         except KafkaError:
             # An idempotent producer that gave up on a batch may refuse all that follows: begin afresh.
             self.failing = True
@@ -62,32 +59,9 @@ class KafkaOutput:
             self._producer = producer
         return self._producer
 
-    async def _write_enriched(self, producer: AIOKafkaProducer, messages: Iterable[Outgoing]) -> None:
-        by_partition: dict[int, list[Outgoing]] = defaultdict(list)
-        partitions = sorted(await producer.partitions_for(Topic.ENRICHED))
-        for message in messages:
-            # Kafka's own choice for this key, so that a conversation stays in one partition, in order.
-            by_partition[self._partition(message.key, partitions, partitions)].append(message)
-        pending: list[asyncio.Future[RecordMetadata]] = []
-        for partition, chosen in by_partition.items():
-            pending += await _send(producer, partition, chosen)
-        for acknowledgement in await asyncio.gather(*pending, return_exceptions=True):
-            if isinstance(acknowledgement, BaseException):
-                raise acknowledgement
 
-
-async def _send(
-    producer: AIOKafkaProducer, partition: int, messages: list[Outgoing]
-) -> list[asyncio.Future[RecordMetadata]]:
-    """Hand the messages over in as few batches as their size allows; return their acknowledgements."""
-    sent = []
-    batch = producer.create_batch()
-    for message in messages:
-        parts = {"key": message.key, "value": message.value, "timestamp": None, "headers": message.headers}
-        if batch.append(**parts) is None:
-            sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
-            batch = producer.create_batch()
-            # The first message always fits: the limit that counts for it is the topic's.
-            batch.append(**parts)
-    sent.append(await producer.send_batch(batch, Topic.ENRICHED, partition=partition))
-    return sent
+async def _write_enriched(producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
+    pending = [sent async for sent in send_batches(producer, Topic.ENRICHED, messages)]
+    for acknowledgement in await asyncio.gather(*pending, return_exceptions=True):
+        if isinstance(acknowledgement, BaseException):
+            raise acknowledgement

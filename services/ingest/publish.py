@@ -31,6 +31,7 @@ from shared.metrics_catalogue import (
     SOURCE_LAST_SUCCESS,
     Bounded,
 )
+from shared.produce import Message, send_batches
 from shared.settings import Settings
 from shared.topics import Topic
 from shared.tracing import carried
@@ -38,6 +39,8 @@ from shared.tracing import carried
 CONNECT_SECONDS = 30.0
 FLUSH_SECONDS = 3.0
 PROBE_SECONDS = 2.0
+FEW = 50
+"""Messages that leave one by one, so that they share a batch with those of other requests."""
 # For as long as it takes, at most five seconds apart.
 _RETRY = stamina.AsyncRetryingCaller(
     attempts=None, timeout=None, wait_initial=0.2, wait_max=5.0, wait_jitter=0.2
@@ -121,20 +124,18 @@ class Publisher:
         producer = self._producer
         if producer is None:
             raise DependencyUnavailable("Kafka", "not connected yet")
-        messages = []
+        messages, headers = [], carried()
         for label, value in labels.items():
             event = Correction(
                 mention_id=mention_id, label=label, value=value, by=by, corrected_at=self._now_received()
             )
-            messages.append((event.key, event.model_dump_json().encode()))
+            messages.append(Message(event.key, event.model_dump_json().encode(), headers))
         await self._produce(producer, Topic.CORRECTIONS, messages)
         for label in labels:
             CORRECTIONS_TAKEN.labels(label.value).inc()
 
-    async def _produce(
-        self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[tuple[bytes, bytes]]
-    ) -> None:
-        size = sum(len(key) + len(value) for key, value in messages)
+    async def _produce(self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[Message]) -> None:
+        size = sum(len(key) + len(value) for key, value, _ in messages)
         self._budget.take(size)
         began = self._clock.monotonic()
         await self._deliver(producer, topic, messages, size)
@@ -153,15 +154,18 @@ class Publisher:
             SOURCE_LAST_SUCCESS.labels(label).set(now)
 
     async def _deliver(
-        self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[tuple[bytes, bytes]], size: int
+        self, producer: AIOKafkaProducer, topic: Topic, messages: Sequence[Message], size: int
     ) -> None:
         """Send `messages`, wait for the acknowledgement; give `size` back when Kafka is done with them."""
         sent: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(self._timeout):
-                headers = carried()
-                for key, value in messages:
-                    sent.append(await producer.send(topic, value, key, headers=headers))
+                if len(messages) > FEW:
+                    async for acknowledgement in send_batches(producer, topic, messages):
+                        sent.append(acknowledgement)
+                else:
+                    for key, value, headers in messages:
+                        sent.append(await producer.send(topic, value, key, headers=headers))
                 # wait() leaves them alone when time is up: aiokafka's sender trips over cancelled ones.
                 await asyncio.wait(sent)
         except TimeoutError:
@@ -176,15 +180,15 @@ class Publisher:
             if (failure := future.exception()) is not None:
                 raise self._failed(producer, failure) from failure
 
-    def _messages(self, mentions: Sequence[Mention]) -> list[tuple[bytes, bytes]]:
-        """Return each mention's key and value on mentions.raw, each received a microsecond after the last.
+    def _messages(self, mentions: Sequence[Mention]) -> list[Message]:
+        """Return each mention's message on mentions.raw, each received a microsecond after the last.
 
         The time it was received is what tells two versions of a mention apart, also within a request.
         """
-        messages = []
+        messages, headers = [], carried()
         for mention in mentions:
             event = RawMention.of(mention, self._now_received())
-            messages.append((event.key, event.model_dump_json().encode()))
+            messages.append(Message(event.key, event.model_dump_json().encode(), headers))
         return messages
 
     def _failed(self, producer: AIOKafkaProducer, error: BaseException) -> DependencyUnavailable:

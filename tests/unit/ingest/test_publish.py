@@ -80,9 +80,9 @@ class FakeProducer:
         return self.kafka.topics
 
     async def send(
-        self, topic: str, value: bytes, key: bytes, headers: object = None
+        self, topic: str, value: bytes, key: bytes, headers: object = ()
     ) -> "asyncio.Future[None]":
-        assert headers is None
+        assert headers == []
         if self.kafka.send_error is not None:
             raise self.kafka.send_error
         self.kafka.got.append((topic, key, value))
