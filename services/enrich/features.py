@@ -17,8 +17,8 @@ from services.enrich.lexicon import word_classes
 
 SPACE = 1 << 20
 """How many different features there can be; of the some 200,000 that training meets, few share a number."""
-MAX_TOKENS = 400
-"""Tokens of a text that are read: the first half and the last half of so many."""
+MAX_TOKENS = 256
+"""Tokens of a text that are read, the first half and the last half: their sums of bytes fit in two bytes."""
 _PARTS = (3, 4, 5)
 _LONGEST_WORD = 24
 _MASK = np.uint64(SPACE - 1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from services.enrich.features import Words, clipped
-from services.enrich.model import Floats, Head, Ints, Model, probabilities
+from services.enrich.model import Floats, Head, Model, probabilities
 from shared.events import AuthorKind, SentimentLabel, Stage
 
 MAX_FAIL_TERMS = 10
@@ -76,6 +76,7 @@ def judged(
         _speakers(scores, heads[AUTHOR]),
         strict=True,
     )
+    worth = model.token_worth(words, heads[FAIL])
     judgements = []
     for number, (feeling, is_fail, is_question, stage, speaker) in enumerate(each):
         case = cases[number]
@@ -85,7 +86,8 @@ def judged(
             continue
         terms: tuple[str, ...] = ()
         if is_fail:
-            terms = case.signs or _telling(model.token_worth(words, number, heads[FAIL]), case.tokens)
+            here = slice(words.begins[number], words.begins[number + 1])
+            terms = case.signs or _telling(worth[here].tolist(), case.tokens)
         judgements.append(Judgement(*feeling, is_fail, terms[:MAX_FAIL_TERMS], is_question, stage, speaker))
     return judgements
 
@@ -149,10 +151,9 @@ def _stages(scores: Floats, head: Head) -> list[Stage]:
     return [answers[number] for number in scores[:, head.columns].argmax(1).tolist()]
 
 
-def _telling(worth: Ints, tokens: Sequence[str]) -> tuple[str, ...]:
-    """Return the words that speak most for a #fail, in their order, given the worth of no and yes."""
+def _telling(worth: Sequence[int], tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that speak most for a #fail, in their order, given how much each token does."""
     tokens = clipped(tokens)
-    speaks = (worth[:, 1] - worth[:, 0]).tolist()
-    named = [place for place, token in enumerate(tokens) if token[0].isalnum()]
-    best = sorted(named, key=lambda place: (-speaks[place], place))[:_TELLING_TOKENS]
-    return tuple(dict.fromkeys(tokens[place] for place in sorted(best)))
+    named = [(-worth[place], place) for place, token in enumerate(tokens) if token[0].isalnum()]
+    best = sorted(place for _, place in sorted(named)[:_TELLING_TOKENS])
+    return tuple(dict.fromkeys(tokens[place] for place in best))

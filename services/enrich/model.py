@@ -42,6 +42,7 @@ MAX_FILE_BYTES = 100_000_000
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.int16]
 
 
 class Head(NamedTuple):
@@ -79,8 +80,9 @@ class Model:
         self.name = weights.name
         self._slots = np.zeros(SPACE, np.int32)
         self._slots[weights.features] = np.arange(1, len(weights.features) + 1)
+        # Two bytes a weight: adding up is mostly waiting for memory, and MAX_TOKENS of them cannot overflow.
         self._rows = np.vstack(
-            [np.zeros((1, weights.rows.shape[1]), np.int32), weights.rows.astype(np.int32)]
+            [np.zeros((1, weights.rows.shape[1]), np.int16), weights.rows.astype(np.int16)]
         )
         self._marks: dict[str, int] = {}
         self._forget()
@@ -100,7 +102,8 @@ class Model:
         known = len(self._vocabulary)
         words = self._vocabulary.words_of(texts)
         if len(self._vocabulary) > known:
-            sums = [self._rows[self._slots[word_features(w)]].sum(0) for w in self._vocabulary.known[known:]]
+            new = self._vocabulary.known[known:]
+            sums = [self._rows[self._slots[word_features(word)]].sum(0, np.int32) for word in new]
             self._sums = np.vstack([self._sums, np.array(sums, np.int32)])
             self._hashes = self._vocabulary.hashes()
         return words
@@ -123,17 +126,19 @@ class Model:
             sums += _sums(rows[met], places[begins], self._rows)
         return (sums * _shares(words.begins) + self._mark_sums(marks)) * self.weights.scales
 
-    def token_worth(self, words: Words, text: int, head: Head) -> Ints:
-        """Return what each token of a text adds to the sums of `head`'s answers; shape (tokens, answers)."""
-        return self._sums[words.numbers[words.begins[text] : words.begins[text + 1]], head.columns]
+    def token_worth(self, words: Words, head: Head) -> Ints:
+        """Return what each token adds to the sum of `head`'s second answer (yes) above its first."""
+        no, yes = self._sums[:, head.columns].T
+        worth: Ints = (yes - no)[words.numbers]
+        return worth
 
     def worth_of_word(self, word: str, head: Head, answer: int) -> float:
         """Return how much a word by itself speaks for an answer, before it is divided among the tokens."""
-        return self._worth(self._rows[self._slots[word_features(word)]].sum(0), head, answer)
+        return self._worth(self._rows[self._slots[word_features(word)]].sum(0, np.int32), head, answer)
 
     def worth_of_feature(self, feature: int, head: Head, answer: int) -> float:
         """Return how much a feature speaks for an answer, before it is divided among the tokens."""
-        return self._worth(self._rows[self._slots[feature]], head, answer)
+        return self._worth(self._rows[self._slots[feature]].astype(np.int32), head, answer)
 
     def worth_of_mark(self, mark: str, head: Head, answer: int) -> float:
         """Return how much a mark speaks for an answer."""
@@ -166,14 +171,14 @@ def _shares(begins: Numbers) -> Floats:
     return shares[:, None]
 
 
-def _sums(numbers: Numbers | Ints, begins: Numbers, rows: Ints) -> Ints:
+def _sums(numbers: Numbers | Ints, begins: Numbers, rows: Ints | Rows) -> Ints:
     """Return, for each text, the sum of the rows that it has the numbers of; shape (texts, columns).
 
     Whole numbers: in whatever order they are added, the sum is the same.
     """
-    ones = np.ones(len(numbers), np.int32)
+    ones = np.ones(len(numbers), rows.dtype)
     shape = (len(begins) - 1, len(rows))
-    sums: Ints = csr_array((ones, numbers, begins), shape=shape) @ rows
+    sums: Ints = (csr_array((ones, numbers, begins), shape=shape) @ rows).astype(np.int32)
     return sums
 
 

@@ -63,6 +63,8 @@ def sentiment_of(reading: Reading, tones: Matcher[Tone], cues: Cues, *, asks: bo
 def _weigh(reading: Reading, hits: Sequence[Hit[Tone]]) -> _Weighed:
     line, shouted = reading.line, reading.shouted
     weighed = _Weighed([], [])
+    if not [hit for hit in hits if hit[0].weight]:
+        return weighed
     clause = _Clause()
     for position, hit in enumerate(hits):
         (role, weight, _), start, end = hit
@@ -154,6 +156,8 @@ def _only_strengthens(hits: Sequence[Hit[Tone]], position: int) -> bool:
 
 def _with_signs(reading: Reading, weights: Sequence[float], cues: Cues) -> float:
     """Return the sum of weights with what the text says as a whole: unmet expectations, sarcasm, stress."""
+    if not weights and not cues.signals:
+        return 0.0
     total = sum(weights)
     total += _FAIL_CUE * min(len(cues.of(Signal.FAIL)), _MAX_FAIL_CUES)
     total += _NO_FAIL_CUE * bool(cues.of(Signal.NO_FAIL))

@@ -44,6 +44,15 @@ def test_of_a_long_text_begin_and_end_are_read() -> None:
     assert words.numbers[0] != words.numbers[-1]
 
 
+def test_the_heaviest_weights_of_the_longest_text_add_up() -> None:
+    text, marks = ["ik", "heb", "niks", "gehoord"] * 1_000, [["all"]]
+    scores = []
+    for weight in (1, 127):
+        model = Model(shipped()._replace(rows=np.full_like(shipped().rows, weight)))
+        scores.append(model.score(model.words_of([text]), marks))
+    assert scores[1] == pytest.approx(127 * scores[0])
+
+
 def test_a_long_word_has_few_parts() -> None:
     assert len(part_features("x" * 20_000)) < 100
 

@@ -1,11 +1,15 @@
 """What is read in a text: tokens, hashtags, stretched words, mails without their quotes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from services.enrich import reading
 from services.enrich.hashtags import split_hashtag
+from services.enrich.lexicon import vocabulary
 from services.enrich.mails import own_words
 from services.enrich.reader import reader
-from services.enrich.reading import hashtags_of
+from services.enrich.reading import Reader, hashtags_of
 
 
 def _read(text: str) -> str:
@@ -28,6 +32,42 @@ def _read(text: str) -> str:
 )
 def test_a_text_is_laid_out(text: str, line: str) -> None:
     assert _read(text) == line
+
+
+_PIECES = st.sampled_from(
+    [
+        "Hoi,",
+        "hoi",
+        "@acme",
+        ",",
+        "-",
+        "",
+        "#Fail",
+        "3x",
+        "NOOIT",
+        "heeel",
+        "e-mail",
+        "www.x.nl",
+        ".\n@acme",
+        "é",
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map(" ".join), st.lists(_PIECES, max_size=5))
+def test_a_text_is_read_the_same_whatever_was_read_before(text: str, before: list[str]) -> None:
+    fresh, used = (Reader(vocabulary(), split_hashtag) for _ in range(2))
+    for piece in before:
+        used.read(piece)
+    assert used.read(text) == fresh.read(text) == used.read(text)
+
+
+def test_pieces_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_PIECES", 10)
+    used = Reader(vocabulary(), split_hashtag)
+    for number in range(100):
+        used.read(f"woord{number} {'x' * 100}{number}")
+    assert len(used._known) <= 10
 
 
 @pytest.mark.parametrize(
