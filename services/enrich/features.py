@@ -19,6 +19,8 @@ SPACE = 1 << 20
 """How many different features there can be; of the some 200,000 that training meets, few share a number."""
 MAX_TOKENS = 256
 """Tokens of a text that are read, the first half and the last half: their sums of bytes fit in two bytes."""
+PAIRS = 6
+"""How many kinds of features pairs_of gives; that of the last sentence is the last."""
 _PARTS = (3, 4, 5)
 _LONGEST_WORD = 24
 _MASK = np.uint64(SPACE - 1)
@@ -102,7 +104,7 @@ class Vocabulary:
     def _add(self, word: str) -> int:
         number = self._numbers[word] = len(self.known)
         self.known.append(word)
-        self._hashes.append(crc32(word.encode("utf-8", "surrogatepass")) | 1 << 32)
+        self._hashes.append(_word_hash(word))
         classes = word_classes(word)
         self._classes.append(crc32(classes[0].encode()) | 1 << 33 if classes else 0)
         return number
@@ -110,6 +112,14 @@ class Vocabulary:
     def hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """Return, by number, the hash of each word, and that of its first class (0: it has none)."""
         return np.array(self._hashes, np.uint64), np.array(self._classes, np.uint64)
+
+
+def _word_hash(word: str) -> int:
+    return crc32(word.encode("utf-8", "surrogatepass")) | 1 << 32
+
+
+_ENDS = frozenset(".?!")
+_END_HASHES = np.array([_word_hash(mark) for mark in sorted(_ENDS)], np.uint64)
 
 
 def begins_of(lists: Sequence[Sequence[object]]) -> Numbers:
@@ -122,7 +132,8 @@ def begins_of(lists: Sequence[Sequence[object]]) -> Numbers:
 def pairs_of(words: Words, hashes: tuple[npt.NDArray[np.uint64], ...]) -> list[Pairs]:
     """Return what stands side by side in a batch: words, classes, and classes among the classes alone.
 
-    A word without a class stands for itself between classes; among the classes it is passed over.
+    A word without a class stands for itself between classes; among the classes it is passed over. Beside
+    those, the words of each text's last sentence, which often says what it all comes down to.
     """
     numbers, begins = words
     owners = np.repeat(np.arange(len(begins) - 1, dtype=np.int32), np.diff(begins))
@@ -137,6 +148,8 @@ def pairs_of(words: Words, hashes: tuple[npt.NDArray[np.uint64], ...]) -> list[P
         _joined((among[:-1], among[1:]), among_owners, 4),
         _joined((among[:-2], among[2:]), among_owners, 5),
     ]
+    last = _in_last_sentence(hashed_words, owners)
+    found.append((_mixed((hashed_words[last],), 6), owners[last]))
     texts = np.arange(len(begins), dtype=np.int32)
     return [Pairs(features, np.searchsorted(where, texts)) for features, where in found]
 
@@ -146,11 +159,28 @@ def _joined(
 ) -> tuple[Numbers, npt.NDArray[np.int32]]:
     """Return the features of what stands in `parts` at the same place, in one text, and whose they are."""
     apart = len(owners) - len(parts[0])
+    inside = owners[:-apart] == owners[apart:]
+    return _mixed(parts, kind)[inside], owners[apart:][inside]
+
+
+def _mixed(parts: Sequence[npt.NDArray[np.uint64]], kind: int) -> Numbers:
     mixed = np.full(len(parts[0]), kind, np.uint64)
     for part in parts:
         mixed = (mixed ^ part) * _MIX
-    inside = owners[:-apart] == owners[apart:]
-    return ((mixed >> _SHIFT) & _MASK).astype(np.int64)[inside], owners[apart:][inside]
+    return ((mixed >> _SHIFT) & _MASK).astype(np.int64)
+
+
+def _in_last_sentence(
+    hashed_words: npt.NDArray[np.uint64], owners: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_]:
+    """Return which tokens are words of the last sentence of their text; shape (tokens,)."""
+    words = np.flatnonzero(~np.isin(hashed_words, _END_HASHES))
+    follows = np.diff(words, prepend=-2) != 1
+    sentences = np.cumsum(follows | (np.diff(owners[words], prepend=-1) != 0))
+    last_of_text = np.diff(owners[words], append=-1) != 0
+    last = np.zeros(len(hashed_words), bool)
+    last[words] = np.isin(sentences, sentences[last_of_text])
+    return last
 
 
 def pairs_named(tokens: Sequence[str]) -> list[tuple[str, int]]:
@@ -164,6 +194,7 @@ def pairs_named(tokens: Sequence[str]) -> list[tuple[str, int]]:
         _side_by_side(tokens, 3),
         _side_by_side(classed, 2, " … "),
         [f"{left} … {right}" for left, right in zip(classed, classed[2:], strict=False)],
+        [f"{word} (last sentence)" for word in _last_sentence(tokens)],
     )
     pairs = pairs_of(words, vocabulary.hashes())
     return [
@@ -171,6 +202,12 @@ def pairs_named(tokens: Sequence[str]) -> list[tuple[str, int]]:
         for kind, of_kind in zip(names, pairs, strict=True)
         for name, feature in zip(kind, of_kind.features, strict=True)
     ]
+
+
+def _last_sentence(tokens: Sequence[str]) -> Sequence[str]:
+    end = max((at + 1 for at, token in enumerate(tokens) if token not in _ENDS), default=0)
+    begin = max((at + 1 for at in range(end) if tokens[at] in _ENDS), default=0)
+    return tokens[begin:end]
 
 
 def _side_by_side(tokens: Sequence[str], many: int, between: str = " ") -> list[str]:

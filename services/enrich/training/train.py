@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from services.enrich.features import (
+    PAIRS,
     SPACE,
     Vocabulary,
     class_features,
@@ -50,9 +51,9 @@ class HeadRecipe(NamedTuple):
 
 
 RECIPES = {
-    "sentiment": HeadRecipe(2.5, 80),
-    "fail": HeadRecipe(1.5, 80),
-    "question": HeadRecipe(1.5, 80),
+    "sentiment": HeadRecipe(1.25, 80),
+    "fail": HeadRecipe(0.75, 80),
+    "question": HeadRecipe(1.1, 80),
     "stage": HeadRecipe(1.0, 80),
     "author_kind": HeadRecipe(1.5, 60),
     "language": HeadRecipe(0.3, 80),
@@ -62,6 +63,8 @@ RECIPES = {
 }
 _WORDS_ONLY = frozenset({"language"})
 """Heads that are asked before there are marks."""
+_OF_LAST_SENTENCE = frozenset({"sentiment"})
+"""Heads that also look at the words of the last sentence by themselves: the others did not gain by it."""
 
 Tell = Callable[[str], None]
 
@@ -75,14 +78,18 @@ def train(examples: Sequence[Example], tell: Tell) -> Weights:
     tell(f"reading {len(used):,} texts")
     drafts = drafts_of(used)
     texts = [Text(draft.tokens, draft.marks) for draft in drafts]
-    words, features = _word_features(texts), _features(texts)
-    columns = _columns(features)
+    every = _features(texts)
+    columns = _columns(every)
     worth = sp.diags_array(_worth(texts)[columns])
-    features, words = features[:, columns] @ worth, words[:, columns] @ worth
+    every, most, words = (
+        some[:, columns] @ worth
+        for some in (every, _features(texts, last_sentence=False), _word_features(texts))
+    )
     tell(f"{len(columns):,} features")
     fitted = []
     for head in ANSWERS:
-        weights, degrees, counts = _fit_head(head, used, words if head in _WORDS_ONLY else features)
+        features = words if head in _WORDS_ONLY else every if head in _OF_LAST_SENTENCE else most
+        weights, degrees, counts = _fit_head(head, used, features)
         tell(f"{head}: {counts}, temperature {degrees}")
         fitted.append((head, worth @ weights, degrees))
     return _packed(columns, fitted)
@@ -110,25 +117,24 @@ def mention_of(example: Example) -> RawMention:
     return RawMention.of(mention, _WHEN)
 
 
-def _features(texts: Sequence[Text]) -> sp.csr_matrix:
+def _features(texts: Sequence[Text], *, last_sentence: bool = True) -> sp.csr_matrix:
     """Return how often each feature is in each text, those of words and pairs over the root of its tokens."""
     rows = [row for row, text in enumerate(texts) for _ in text.marks]
     marks = [hashed(f"m:{mark}") for text in texts for mark in text.marks]
     marked = sp.csr_matrix((np.ones(len(marks)), (rows, marks)), shape=(len(texts), SPACE))
-    return (_word_features(texts, with_pairs=True) + marked).tocsr()
+    return (_word_features(texts, PAIRS if last_sentence else PAIRS - 1) + marked).tocsr()
 
 
-def _word_features(texts: Sequence[Text], *, with_pairs: bool = False) -> sp.csr_matrix:
+def _word_features(texts: Sequence[Text], pairs: int = 0) -> sp.csr_matrix:
     vocabulary = Vocabulary()
     numbers, begins = words = vocabulary.words_of([text.tokens for text in texts])
     counts = sp.csr_matrix((np.ones(len(numbers)), numbers, begins), shape=(len(texts), len(vocabulary)))
     of_words = [(row, f) for row, word in enumerate(vocabulary.known) if row for f in word_features(word)]
     rows, columns = np.array(of_words).T
     features = counts @ sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vocabulary), SPACE))
-    if with_pairs:
-        for pairs in pairs_of(words, vocabulary.hashes()):
-            ones = np.ones(len(pairs.features))
-            features = features + sp.csr_matrix((ones, *pairs), shape=(len(texts), SPACE))
+    for kind in pairs_of(words, vocabulary.hashes())[:pairs]:
+        ones = np.ones(len(kind.features))
+        features = features + sp.csr_matrix((ones, *kind), shape=(len(texts), SPACE))
     shares = 1 / np.sqrt(np.maximum(np.diff(begins), 1))
     return (sp.diags_array(shares) @ features).tocsr()
 

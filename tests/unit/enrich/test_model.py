@@ -1,5 +1,6 @@
 """The learned model: what its file may be, that a batch is as good as one, that memory stays bounded."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,13 @@ def test_pairs_are_named_by_their_words() -> None:
     named = [name for name, _ in pairs_named(["niet", "zo", "snel"])]
     assert "niet zo" in named
     assert "niet zo snel" in named
+
+
+@given(st.lists(st.sampled_from(["ja", "niet", ".", "?", "!", "goed"]), max_size=12))
+def test_the_last_sentence_is_what_stands_before_the_last_full_stop(tokens: list[str]) -> None:
+    named = [name.removesuffix(" (last sentence)") for name, _ in pairs_named(tokens) if "(last" in name]
+    sentences = [part.split() for part in re.split(r"[.?!]", " ".join(tokens)) if part.strip()]
+    assert named == (sentences[-1] if sentences else [])
 
 
 def test_a_file_gives_back_what_was_saved_and_is_the_same_each_time(tmp_path: Path) -> None:
