@@ -47,6 +47,10 @@ class Plan:
     """For so long, faults happen; sending goes on until all is acknowledged."""
 
 
+Dead = tuple[bytes, str]
+"""How a message that is put aside begins, and why it is."""
+
+
 @dataclass
 class Result:
     """What came of it."""
@@ -58,13 +62,14 @@ class Result:
     refused: int = 0
     """Requests that got no 202 and were sent again."""
     strikes: Counter[str] = field(default_factory=Counter)
-    poisoned: int = 0
+    poisoned: set[Dead] = field(default_factory=set)
+    """What was written straight into mentions.raw, and why it must be put aside."""
     stored: Counter[str] = field(default_factory=Counter)
     """How often each mention is in ClickHouse."""
     counted: int = 0
     """Mentions in the hourly rollup."""
-    dead: Counter[str] = field(default_factory=Counter)
-    """Distinct dead letters, by reason."""
+    dead: set[Dead] = field(default_factory=set)
+    """What was put aside, and why; once also where a crash between had it put aside twice."""
     seconds: float = 0.0
 
     @property
@@ -79,19 +84,21 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether each acknowledged mention is there once, counted once, and all poison is put aside."""
+        """Whether each acknowledged mention is there once, counted once, and poison is put aside as meant."""
         return (
             not self.missing
             and not self.twice
             and len(self.acknowledged) == self.plan.mentions
             and self.counted == len(self.stored)
-            and sum(self.dead.values()) == self.poisoned
+            and self.dead == self.poisoned
         )
 
     def lines(self) -> list[str]:
         """Return what a person wants to know."""
         strikes = ", ".join(f"{name} {times}" for name, times in sorted(self.strikes.items()))
-        dead = ", ".join(f"{reason} {times}" for reason, times in sorted(self.dead.items())) or "none"
+        reasons = sorted(Counter(reason for _, reason in self.dead).items())
+        dead = ", ".join(f"{reason} {times}" for reason, times in reasons) or "none"
+        wrong = [f"{reason} {beginning[:40]!r}" for beginning, reason in sorted(self.dead ^ self.poisoned)]
         lines = [
             f"seed {self.plan.seed}, {self.seconds:,.0f} s, faults: {strikes or 'none'}",
             f"sent          {self.sent:>9,}   (requests without a 202, sent again: {self.refused:,})",
@@ -99,7 +106,8 @@ class Result:
             f"in ClickHouse {len(self.stored):>9,}   in the hourly counts: {self.counted:,}",
             f"twice         {len(self.twice):>9,}",
             f"missing       {len(self.missing):>9,}   {', '.join(self.missing[:10])}",
-            f"dead          {sum(self.dead.values()):>9,}   of {self.poisoned:,} poisoned messages: {dead}",
+            f"dead          {len(self.dead):>9,}   of {len(self.poisoned):,} poisoned messages: {dead}",
+            *(["not as meant: " + ", ".join(wrong)] if wrong else []),
             "PASS" if self.passed else "FAIL",
         ]
         return [line.rstrip() for line in lines]
@@ -193,11 +201,11 @@ async def _post(
 async def _poison(stack: LocalStack, plan: Plan, result: Result) -> None:
     """Write poison straight into mentions.raw, spread over the run."""
     messages = poison(plan.seed)
-    for number, message in enumerate(messages):
+    for number, (message, reason) in enumerate(messages):
         await asyncio.sleep(plan.seconds / (len(messages) + 1))
         while not await _write(stack, message, number):
             await asyncio.sleep(0.5)
-        result.poisoned += 1
+        result.poisoned.add(_dead(message, reason))
 
 
 async def _write(stack: LocalStack, message: bytes, number: int) -> bool:
@@ -222,7 +230,7 @@ async def _settle(stack: LocalStack, result: Result) -> None:
     while True:
         try:
             result.stored, result.counted = await asyncio.to_thread(_stored, stack)
-            result.dead = _by_reason([letter async for letter in _letters(stack)])
+            result.dead = {_dead(letter.value, letter.reason) async for letter in _letters(stack)}
         except KlankbordError:
             # It is still being started again.
             pass
@@ -255,7 +263,5 @@ async def _letters(stack: LocalStack) -> AsyncIterator[DeadLetter]:
         below = page.next
 
 
-def _by_reason(letters: list[DeadLetter]) -> Counter[str]:
-    """Count letters by reason; one that was put aside twice, because of a crash between, counts once."""
-    distinct = {(letter.value[:1_000], letter.reason) for letter in letters}
-    return Counter(reason for _, reason in distinct)
+def _dead(value: bytes, reason: str) -> Dead:
+    return value[:1_000], str(reason)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.dead_letters import DeadReason
+
 SOURCE = "chaos"
 TEXTS = (
     "Drie weken geleden gesolliciteerd bij Acme Zorg en nog steeds niks gehoord",
@@ -42,16 +44,19 @@ def batches(seed: int, mentions: int, size: int, now: datetime) -> Iterator[list
             yield batch
 
 
-def poison(seed: int) -> list[bytes]:
-    """Return messages that no mention is made of, each different: for mentions.raw, past ingest."""
+def poison(seed: int) -> list[tuple[bytes, DeadReason]]:
+    """Return messages that no mention is made of, each different, and why: for mentions.raw, past ingest."""
     mark = f"poison-{seed}"
     return [
-        f"{mark} not JSON".encode(),
-        json.dumps({"mark": mark, "what": "a wrong schema"}).encode(),
-        json.dumps({"mark": mark, "text": "x" * 2_000_000}).encode(),
-        (f'{{"mark": "{mark}", "deep": ' + "[" * 20_000 + "]" * 20_000 + "}").encode(),
-        b"\x00" * 64 + mark.encode(),
-        b"",
-        b"null",
-        b'"' + mark.encode() + b'\xff\xfe"',
+        (f"{mark} not JSON".encode(), DeadReason.UNDECODABLE),
+        (json.dumps({"mark": mark, "what": "a wrong schema"}).encode(), DeadReason.SCHEMA),
+        (json.dumps({"mark": mark, "text": "x" * 2_000_000}).encode(), DeadReason.TOO_LARGE),
+        (
+            (f'{{"mark": "{mark}", "deep": ' + "[" * 20_000 + "]" * 20_000 + "}").encode(),
+            DeadReason.UNDECODABLE,
+        ),
+        (b"\x00" * 64 + mark.encode(), DeadReason.UNDECODABLE),
+        (b"", DeadReason.UNDECODABLE),
+        (b"null", DeadReason.SCHEMA),
+        (b'"' + mark.encode() + b'\xff\xfe"', DeadReason.UNDECODABLE),
     ]

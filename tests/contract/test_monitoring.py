@@ -1,5 +1,6 @@
 """The rules and routes that are shipped: right by their own tools, about metrics and docs that exist."""
 
+import copy
 import json
 import re
 import subprocess
@@ -107,3 +108,26 @@ def test_amtool_takes_the_routes_and_they_lead_where_they_should(tmp_path: Path)
     assert receiver("alertname=SourceSilent", "severity=warning") == "webcare"
     assert receiver("alertname=ServiceDown", "severity=critical") == "operations"
     assert receiver("alertname=EndToEndLatency", "severity=warning") == "operations"
+
+
+@pytest.mark.io
+def test_a_route_of_a_brands_own_leads_to_its_people_and_takes_nothing_from_others(tmp_path: Path) -> None:
+    amtool = needed("amtool")
+    wanted = yaml.safe_load(alertmanager_config("http://127.0.0.1:1/x"))
+    own = copy.deepcopy(wanted["route"]["routes"][0])
+    own["matchers"].append('brand="Acme Zorg"')
+    own["receiver"] = own["routes"][0]["receiver"] = "acme"
+    wanted["route"]["routes"].insert(0, own)
+    wanted["receivers"].append({"name": "acme", "webhook_configs": [{"url": "http://127.0.0.1:1/acme"}]})
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(yaml.safe_dump(wanted))
+    run(amtool, "check-config", str(config))
+
+    def receiver(*labels: str) -> str:
+        return run(amtool, "config", "routes", "test", f"--config.file={config}", *labels).strip()
+
+    for severity in ("critical", "warning"):
+        labels = ("alertname=ComplaintSpike", f"severity={severity}")
+        assert receiver(*labels, "brand=Acme Zorg") == "acme"
+        assert receiver(*labels, "brand=Beta Bouw") == "webcare"
+    assert receiver("alertname=EndToEndLatency", "severity=warning", "brand=Acme Zorg") == "operations"

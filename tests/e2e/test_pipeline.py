@@ -3,15 +3,24 @@
 import asyncio
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from aiokafka import ConsumerRecord
 
+from shared.clock import SystemClock
+from shared.dead_letter_box import DeadLetterBox, Wanted
+from shared.dead_letters import DeadReason, bury
+from shared.events import RawMention, parse_mention
+from shared.kafka import new_producer
+from shared.topics import Topic
 from tests.conftest import RunningStack
 from tests.integration.waiting import until
 
@@ -59,9 +68,11 @@ async def series(stack: RunningStack, metric: str, **parameters: Any) -> list[fl
     return [point["value"] for point in only["points"]]
 
 
-def becomes(stack: RunningStack, metric: str, expected: list[float]) -> Callable[[], Awaitable[bool]]:
+def becomes(
+    stack: RunningStack, metric: str, expected: list[float], **parameters: Any
+) -> Callable[[], Awaitable[bool]]:
     async def is_it() -> bool:
-        return await series(stack, metric) == expected
+        return await series(stack, metric, **parameters) == expected
 
     return is_it
 
@@ -181,3 +192,56 @@ async def test_a_mention_that_names_no_brand_is_matched_by_terms(stack: RunningS
         assert (await client.get(f"/v1/mentions/{sent['ids'][1]}")).status_code == 404
         one = (await client.get(f"/v1/mentions/{sent['ids'][0]}")).json()
     assert one["is_question"] is True and one["language"] == "nl"
+
+
+async def test_a_dead_letter_that_is_sent_again_gets_in_once(stack: RunningStack) -> None:
+    letter = await put_aside(stack, mention(1, FAIL, "2026-03-28T12:00:00+01:00", brand="Dode Brieven"))
+
+    async def counted_after(*arguments: str, marker: int) -> str:
+        """Run `klankbord dead replay`, then send a mention that comes behind it; return what was said."""
+        said = await asyncio.to_thread(run_replay, stack, letter, *arguments)
+        await post(stack, [mention(marker, PRAISE, "2026-03-30T12:00:00+02:00", brand="Dode Brieven")])
+        return said
+
+    assert await counted_after(marker=2) == "sent again: 1\n"
+    await until(becomes(stack, "mentions", [1, 0, 1], brand="Dode Brieven"), nothing)
+    assert "left alone: 1" in await counted_after(marker=3)
+    await until(becomes(stack, "mentions", [1, 0, 2], brand="Dode Brieven"), nothing)
+    # On purpose, and it is there already: stored anew, counted once.
+    assert "sent again: 1" in await counted_after("--again", marker=4)
+    await until(becomes(stack, "mentions", [1, 0, 3], brand="Dode Brieven"), nothing)
+    assert await series(stack, "fails", brand="Dode Brieven") == [1, 0, 0]
+
+
+async def put_aside(stack: RunningStack, given: dict[str, Any]) -> int:
+    """Put a good mention aside, as a worker with a mistake of its own would; return its letter's number."""
+    now = datetime.now(UTC)
+    event = RawMention.of(parse_mention(json.dumps(given), now), now)
+    value = event.model_dump_json().encode()
+    record = ConsumerRecord(
+        Topic.RAW.value, 0, 0, 0, 0, event.key, value, None, len(event.key), len(value), ()
+    )
+    producer = new_producer(stack.settings)
+    await producer.start()
+    try:
+        await bury(producer, record, DeadReason.ENRICHMENT_ERROR, "a mistake, mended since", "enrich")
+    finally:
+        await producer.stop()
+    box = DeadLetterBox(stack.settings, SystemClock())
+    (newest,) = (await box.page(Wanted(), 1)).letters
+    assert newest.value == value
+    return newest.number
+
+
+def run_replay(stack: RunningStack, letter: int, *arguments: str) -> str:
+    """Run `klankbord dead replay` as a user does; return what it printed."""
+    finished = subprocess.run(
+        [str(Path(sys.executable).with_name("klankbord")), "dead", "replay", str(letter), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"KLANKBORD_KAFKA_BOOTSTRAP_SERVERS": stack.settings.kafka_bootstrap_servers},
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout

@@ -39,7 +39,7 @@ def test_batches_hold_each_mention_and_all_are_good(seed: int, mentions: int) ->
 
 
 def test_poison_is_different_each() -> None:
-    assert len(set(poison(1))) == len(poison(1)) >= 8
+    assert len({message for message, _ in poison(1)}) == len(poison(1)) >= 8
 
 
 def test_a_result_fails_on_what_is_missing_doubled_or_uncounted() -> None:
@@ -57,3 +57,15 @@ def test_a_result_fails_on_what_is_missing_doubled_or_uncounted() -> None:
     assert not result({"a": 1, "b": 2}, 2).passed
     assert not result({"a": 1, "b": 1}, 3).passed
     assert result({"a": 1, "b": 1}, 2).lines()[-1] == "PASS"
+
+
+def test_a_result_fails_on_poison_that_is_not_put_aside_or_for_another_reason() -> None:
+    made = Result(Plan(1, 0, 1), poisoned={(b"x", "schema")})
+    assert not made.passed
+    made.dead = {(b"x", "undecodable")}
+    assert not made.passed
+    assert "not as meant: schema b'x', undecodable b'x'" in made.lines()
+    made.dead = {(b"x", "schema")}
+    assert made.passed
+    made.dead |= {(b"a good one", "enrichment_error")}
+    assert not made.passed
