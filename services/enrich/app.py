@@ -136,21 +136,31 @@ class Worker:
         return [tp.partition for tp in self.assignment()]
 
     async def _agent(self, stream: Any) -> None:
+        """Label run after run, in a thread, while what the run before came to is being written."""
         consumer = self._app.batch_consumer
-        async for event in stream.noack().events():
-            run: RecordRun = event.value
-            if not consumer.start_run(run):
-                continue
-            outcome = self._label(run)
-            reason = self._guard.reason_to_stop(outcome.verdicts(run.records))
-            if reason is not None:
-                # Neither written nor finished: who looks into it finds these messages in their place.
-                log.error("dead_letter_flood", reason=reason, topic=run.ticket.partition.topic)
-                self._flood.set()
-                return
-            if await write_until_done(outcome, self._output, partial(consumer.is_stale, run)):
-                count(outcome, self._brand_label)
-                consumer.finish_run(run)
+        async with asyncio.TaskGroup() as group:
+            written: asyncio.Task[None] | None = None
+            async for event in stream.noack().events():
+                run: RecordRun = event.value
+                if not consumer.start_run(run):
+                    continue
+                outcome = await asyncio.to_thread(self._label, run)
+                reason = self._guard.reason_to_stop(outcome.verdicts(run.records))
+                if reason is not None:
+                    # Neither written nor finished: who looks into it finds these messages in their place.
+                    log.error("dead_letter_flood", reason=reason, topic=run.ticket.partition.topic)
+                    self._flood.set()
+                    return
+                if written is not None:
+                    # One after the other, so that a conversation stays in order.
+                    await written
+                written = group.create_task(self._write(run, outcome))
+
+    async def _write(self, run: RecordRun, outcome: Outcome) -> None:
+        consumer = self._app.batch_consumer
+        if await write_until_done(outcome, self._output, partial(consumer.is_stale, run)):
+            count(outcome, self._brand_label)
+            consumer.finish_run(run)
 
     def _label(self, run: RecordRun) -> Outcome:
         with ENRICH_BATCH_SECONDS.time(), batch_span("enrich", Topic.RAW, run.records):
