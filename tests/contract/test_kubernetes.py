@@ -217,12 +217,31 @@ def test_operators_are_asked_for_what_they_know() -> None:
     }
     assert {("kafka.strimzi.io/v1", kind) for kind in ("Kafka", "KafkaNodePool", "KafkaUser")} <= kinds
     assert ("clickhouse.altinity.com/v1", "ClickHouseInstallation") in kinds
-    (user,) = of("operators", "KafkaUser")
-    allowed = [
-        acl["resource"]["name"] for acl in user["spec"]["authorization"]["acls"] if "name" in acl["resource"]
-    ]
-    for name in (*(topic.value for topic in Topic), ENRICH_GROUP, METRICS_GROUP):
-        assert any(name.startswith(prefix) for prefix in allowed), name
+    named = {
+        (acl["resource"]["type"], acl["resource"]["name"])
+        for user in of("operators", "KafkaUser")
+        for acl in user["spec"]["authorization"]["acls"]
+    }
+    assert named == {("topic", topic.value) for topic in Topic} | {
+        ("group", ENRICH_GROUP),
+        ("group", METRICS_GROUP),
+    }
+
+
+def test_each_service_asks_kafka_as_a_user_of_its_own() -> None:
+    users = {user["metadata"]["name"] for user in of("operators", "KafkaUser")}
+    asked: dict[str, str] = {}
+    for name, _, spec in pods("operators"):
+        env = {one["name"]: one for one in spec["containers"][0].get("env", [])}
+        if user := env.get("KLANKBORD_KAFKA_SASL_USERNAME"):
+            asked[name] = user["value"]
+            secret = env["KLANKBORD_KAFKA_SASL_PASSWORD"]["valueFrom"]["secretKeyRef"]
+            assert secret["name"] == user["value"]
+    assert asked == {
+        **{name: f"klankbord-{name}" for name in ("ingest", "enrich", "metrics", "api")},
+        "topics": "klankbord",
+    }
+    assert set(asked.values()) <= users
 
 
 def test_replicas_have_their_tables_made_on_the_cluster_that_there_is() -> None:
