@@ -191,8 +191,8 @@ async def committed(settings: Settings) -> bool:
 
 async def write(settings: Settings, topic: Topic, value: bytes) -> None:
     producer = new_producer(settings)
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(topic, value, partition=0)
     finally:
         await producer.stop()
