@@ -4,7 +4,7 @@ Asked of the brokers, so that it keeps growing while the worker itself is stuck.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from shared.kafka import connection_options, new_consumer
+from shared.liveness import Standing
 from shared.metrics_catalogue import Exporter, show_lag
 from shared.settings import Settings
 from shared.topics import Topic
@@ -37,6 +38,15 @@ class LagReporter:
         self._topic = topic
         self._group = group
         self._held = held
+        # What the group had committed when last asked; None while Kafka does not answer.
+        self._committed: dict[TopicPartition, int] | None = None
+        self._behind = 0
+
+    def standing(self, done: Hashable = None, *, excused: bool) -> Standing:
+        """Return how the consumer stands; `done` is what it did besides committing, if there is such."""
+        committed = self._committed
+        progress = (tuple(sorted((committed or {}).items())), done)
+        return Standing(progress, self._behind, excused or committed is None)
 
     async def run(self) -> None:
         """Report for ever. While Kafka is away the last figures stay, and it is tried again."""
@@ -45,6 +55,7 @@ class LagReporter:
             try:
                 await self._session()
             except (KafkaError, OSError, TimeoutError) as error:
+                self._committed = None
                 if type(error).__name__ != said:
                     log.warning("lag_unknown", reason=repr(error), then="the last figures stay")
                 said = type(error).__name__
@@ -71,7 +82,9 @@ class LagReporter:
         begins = await consumer.beginning_offsets(held) if held else {}
         committed = await admin.list_consumer_group_offsets(self._group)
         done = {tp: committed[tp].offset for tp in held if tp in committed}
-        show_lag(self._exporter, self._topic, lags(begins, ends, done))
+        waiting = lags(begins, ends, done)
+        self._committed, self._behind = done, sum(waiting.values())
+        show_lag(self._exporter, self._topic, waiting)
 
 
 def lags(

@@ -22,7 +22,7 @@ from shared.collector import spare_collector
 from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
 from shared.lag import LagReporter
-from shared.liveness import StallDetector
+from shared.liveness import StallDetector, Standing, exit_when_stalled
 from shared.metrics_catalogue import (
     ENRICH_BATCH_MESSAGES,
     ENRICH_BATCH_SECONDS,
@@ -92,7 +92,7 @@ class Worker:
             for end in (
                 self._app.wait_until_stopped(),
                 stopping.wait(),
-                self._until_stalled(),
+                exit_when_stalled(StallDetector(self._settings.stall_seconds, SystemClock()), self._standing),
                 self._lag.run(),
                 self._flood.wait(),
             )
@@ -107,18 +107,8 @@ class Worker:
             log.error("worker_failed", crash=repr(self._app.crash_reason), then="this process ends")
         return 1 if failed else 0
 
-    async def _until_stalled(self) -> None:
-        """Return when nothing has moved for too long although messages are waiting."""
-        detector = StallDetector(self._settings.stall_seconds, SystemClock())
-        consumer = self._app.batch_consumer
-        while True:
-            await asyncio.sleep(1)
-            done = consumer.ledger.positions()
-            lag = sum(max((consumer.highwater(tp) or 0) - offset, 0) for tp, offset in done.items())
-            excused = self._app.rebalancing or self._output.failing
-            if detector.stalled(tuple(sorted(done.items())), work_waiting=lag > 0, excused=excused):
-                log.error("stalled", lag=lag, seconds=self._settings.stall_seconds)
-                return
+    def _standing(self) -> Standing:
+        return self._lag.standing(excused=self._app.rebalancing or self._output.failing)
 
     async def waiting_for(self) -> Mapping[str, str]:
         """Answer the readiness probe."""

@@ -123,14 +123,6 @@ class OffsetLedger(Generic[Partition]):
         """Return how many runs were fetched and are not finished."""
         return sum(len(held.queue) - len(held.done) for held in self._held.values())
 
-    def positions(self) -> dict[Partition, int]:
-        """Return, per partition held, the offset up to which all work is done, where known."""
-        return {
-            partition: position
-            for partition, held in self._held.items()
-            if (position := held.committable if held.committable is not None else held.committed) is not None
-        }
-
     def _current(self, ticket: Ticket[Partition]) -> _Held[Partition] | None:
         held = self._held.get(ticket.partition)
         return held if held is not None and held.assignment == ticket.assignment else None

@@ -15,9 +15,11 @@ from services.metrics.sink import GROUP_ID, Sink
 from services.metrics.watch import Watch
 from shared.brands import load_brands
 from shared.clickhouse import connect
+from shared.clock import SystemClock
 from shared.collector import spare_collector
 from shared.errors import DependencyUnavailable
 from shared.lag import LagReporter
+from shared.liveness import StallDetector, Standing, exit_when_stalled
 from shared.metrics_catalogue import Exporter
 from shared.settings import Settings
 from shared.telemetry import serve_probes
@@ -65,7 +67,13 @@ async def serve(settings: Settings) -> None:
         await _wait_for_store(check, stop)
         lag = LagReporter(settings, Exporter.METRICS, Topic.ENRICHED, GROUP_ID, sink.held)
         watch = Watch(settings, brands, sink.held)
-        async with _beside(lag.run()), _beside(watch.run()):
+
+        def standing() -> Standing:
+            # Batches are stored between commits, which wait for a recount.
+            return lag.standing(sink.stored, excused=bool(sink.waiting_for))
+
+        stalled = exit_when_stalled(StallDetector(settings.stall_seconds, SystemClock()), standing)
+        async with _beside(lag.run()), _beside(watch.run()), _beside(stalled):
             await sink.run()
 
 

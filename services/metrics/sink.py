@@ -82,6 +82,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         clock: Clock | None = None,
     ) -> None:
         self.waiting_for: dict[str, str] = {"kafka": "not joined yet"}
+        self.stored = 0
+        """Batches that were written."""
         self._settings = settings
         self._group_id = group_id
         self._open_store = open_store
@@ -232,6 +234,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             written = await self._until_done(lambda store: self._write(events, store), assignment)
         if written is None:
             return
+        self.stored += 1
         self._hours |= written.hours
         self._note_oldest(events)
         log.debug("batch_stored", events=len(events), rows=written.rows, stale=written.stale)

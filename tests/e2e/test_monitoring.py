@@ -169,6 +169,10 @@ async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_calle
         active = (await client.get(f"{stack.addresses.api_url}/v1/spikes?active=true&kind=spike")).json()
         assert [one["brand"] for one in active["spikes"]] == ["Acme Zorg"]
 
+        page = (await client.get(stack.addresses.api_url)).text
+        assert "people complained in" in page
+        assert "Waiting for an answer" in page
+
         # The source that died has no #fail rate in its last days, rather than a better one than before.
         period = {"from": str((now - timedelta(days=7)).date()), "to": str((now - timedelta(days=1)).date())}
         question = period | {"metric": "fail_rate", "brand": "Beta Bouw", "source": "indeed"}

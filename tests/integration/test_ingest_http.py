@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from shared.events import RawMention, parse_mention
 from shared.kafka import new_consumer
 from shared.settings import PREFIX, Settings
 from shared.topics import Topic
+from tests.conftest import new_stack
 
 pytestmark = pytest.mark.io
 
@@ -281,3 +283,50 @@ async def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
     assert process.returncode != 0
     assert f"Cannot listen on 127.0.0.1 port {port}" in errors.decode()
     assert "Traceback" not in errors.decode()
+
+
+async def test_more_than_fits_in_memory_is_refused_at_once_and_the_rest_arrives(tmp_path: Path) -> None:
+    kafka = new_stack(tmp_path)
+    source = new_source()
+    first, second = (
+        [mention(source, n, text="x" * 20_000) for n in some] for some in (range(40), range(40, 80))
+    )
+    try:
+        await kafka.start()
+        servers = kafka.settings.kafka_bootstrap_servers
+        async with running_ingest(servers, tmp_path, ingest_max_inflight_bytes="1048576") as running:
+            await running.until_ready()
+            os.kill(kafka.pids["kafka"], signal.SIGSTOP)
+            try:
+                waiting = asyncio.create_task(running.client.post("/v1/mentions", json=first))
+                await until_in_flight(running, 800_000)
+                refused = await running.client.post("/v1/mentions", json=second)
+                assert refused.status_code == 503
+                assert int(refused.headers["retry-after"]) > 0
+                assert not waiting.done()
+            finally:
+                os.kill(kafka.pids["kafka"], signal.SIGCONT)
+            assert (await waiting).json()["accepted"] == 40
+            assert (await running.client.post("/v1/mentions", json=second)).json()["accepted"] == 40
+        consumer = new_consumer(settings=kafka.settings, group_id=None)
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(Topic.RAW, n) for n in range(kafka.settings.kafka_partitions)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning()
+            await records_of(consumer, source, 80)
+        finally:
+            await consumer.stop()
+    finally:
+        await kafka.stop()
+
+
+async def until_in_flight(ingest: Ingest, least: int) -> None:
+    """Wait until ingest holds so many bytes that Kafka has not acknowledged."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            shown = (await ingest.client.get("/metrics")).text
+            (held,) = re.findall(r"^klankbord_ingest_inflight_bytes (\S+)", shown, re.M)
+            if float(held) >= least:
+                return
+            await asyncio.sleep(0.05)

@@ -12,7 +12,8 @@ from services.api.figures import Daily
 from services.api.page.form import Choice, Period, filters_of
 from services.api.queries import Store
 from services.api.responses import Checked, MentionPage, Point, Series, TopicCount
-from services.api.selection import Dimension, Filters, Metric
+from services.api.selection import Dimension, Filters, Metric, SpikeFilters
+from shared.spike_events import Spike, SpikeKind
 
 OVER_TIME = (Metric.FAILS, Metric.QUESTIONS, Metric.NEGATIVE, Metric.SENTIMENT)
 MAX_TOPICS = 12
@@ -20,6 +21,9 @@ MAX_MENTIONS = 20
 LEAST_OF_A_SOURCE = 5
 """With this many mentions before, none at all is no chance: it would be in 0.7 % of the periods (Poisson)."""
 MAX_SOURCES_COMPARED = 500
+MAX_SPIKES = 5
+SPIKE_KINDS = (SpikeKind.SPIKE.value, SpikeKind.DROP.value)
+"""Sources that are silent are told of by comparison with the period before."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Facts:
     now: Days
     before: Days
     accuracy: tuple[Checked, ...] = ()
+    spikes: tuple[Spike, ...] = ()
+    """The newest ones of the brand: of #fails, and drops."""
 
 
 async def gather_facts(
@@ -85,7 +91,8 @@ async def gather_facts(
         (series,) = await store.timeseries(metric, interval, zone.key, filters)
         return series.points
 
-    over_time, (all_sources, stages), topics, mentions, compared, accuracy = await asyncio.gather(
+    raised = SpikeFilters(filters.start, filters.end, filters.brands, SPIKE_KINDS)
+    over_time, (all_sources, stages), topics, mentions, compared, (accuracy, spikes) = await asyncio.gather(
         asyncio.gather(*(points(metric) for metric in OVER_TIME)),
         asyncio.gather(
             _totals(store, replace(filters, sources=()), zone, Dimension.SOURCE),
@@ -94,7 +101,10 @@ async def gather_facts(
         store.topics(filters, MAX_TOPICS),
         store.mentions(mention_filters(choice, filters), MAX_MENTIONS, cursor),
         _compare(store, filters, period, zone),
-        store.accuracy(Filters(filters.start, filters.end, filters.brands, author_kinds=()), zone.key),
+        asyncio.gather(
+            store.accuracy(Filters(filters.start, filters.end, filters.brands, author_kinds=()), zone.key),
+            store.spikes(raised, MAX_SPIKES),
+        ),
     )
     sources, now, before = compared
     return Facts(
@@ -107,6 +117,7 @@ async def gather_facts(
         now=now,
         before=before,
         accuracy=tuple(accuracy),
+        spikes=spikes.items,
     )
 
 

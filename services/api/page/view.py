@@ -17,6 +17,7 @@ from services.api.page.form import PRESETS, Choice, Form, Period, filters_of
 from services.api.responses import BrandSummary, Checked, MentionOut, Point, TopicCount
 from services.api.selection import Metric
 from shared.events import Stage
+from shared.spike_events import Spike, SpikeKind, SpikeState
 
 EXCERPT_CHARACTERS = 420
 MAX_NAMED = 8
@@ -205,6 +206,14 @@ class MentionView:
 
 
 @dataclass(frozen=True)
+class Quote:
+    """The beginning of a mention, and where it is to be read."""
+
+    text: str
+    url: str | None
+
+
+@dataclass(frozen=True)
 class AccuracyRow:
     """How often people disagreed with one label of the model in one month."""
 
@@ -214,6 +223,21 @@ class AccuracyRow:
     differ: int
     share: str
     interval: str
+
+
+@dataclass(frozen=True)
+class SpikeView:
+    """One spike of #fails, or drop, in words. `examples` are texts; those with an address can be opened."""
+
+    brand: str
+    severity: str
+    active: bool
+    time: str
+    iso_time: str
+    what: str
+    usual: str
+    about: tuple[str, ...]
+    examples: tuple[Quote, ...]
 
 
 @dataclass(frozen=True)
@@ -238,6 +262,7 @@ class PageView:
     next: Link | None
     topic: Link | None
     accuracy: tuple[AccuracyRow, ...]
+    spikes: tuple[SpikeView, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -273,6 +298,33 @@ def page_view(choice: Choice, period: Period, facts: Facts, zone: ZoneInfo, now:
         next=Link("Older mentions", following) if following else None,
         topic=Link(topic_name(choice.topic), choice.url(topic=None)) if choice.topic else None,
         accuracy=accuracy_rows(facts.accuracy),
+        spikes=tuple(spike_view(spike, zone) for spike in facts.spikes),
+    )
+
+
+def spike_view(spike: Spike, zone: ZoneInfo) -> SpikeView:
+    """Return a spike or a drop as the page tells of it."""
+    raised = spike.raised_at.astimezone(zone)
+    hours = max(1, round((spike.window_to - spike.window_from) / timedelta(hours=1)))
+    people = "1 person" if spike.distinct_authors == 1 else f"{number(spike.distinct_authors)} people"
+    span = "an hour" if hours == 1 else f"{number(hours)} hours"
+    only = "Only " if spike.kind is SpikeKind.DROP else ""
+    most = f", up to {spike.expected_high:.0f} in 99 of 100 such windows" if spike.expected_high else ""
+    return SpikeView(
+        brand=spike.brand or "",
+        severity=spike.severity.value,
+        active=spike.state is SpikeState.ACTIVE,
+        time=f"{day_text(raised.date())}, {raised:%H:%M}",
+        iso_time=raised.isoformat(timespec="seconds"),
+        what=f"{only}{people} complained in {span}",
+        usual=f"{spike.expected:.2g} are usual then{most}",
+        about=tuple(
+            filter(
+                None,
+                (spike.stage and STAGE_NAMES[spike.stage], *(topic_name(topic) for topic in spike.topics)),
+            )
+        ),
+        examples=tuple(Quote(example.excerpt, safe_url(example.url)) for example in spike.examples),
     )
 
 

@@ -16,13 +16,15 @@ from services.api.responses import (
     MentionOut,
     MentionPage,
     Series,
+    SpikePage,
     TopicCount,
 )
-from services.api.selection import Dimension, Filters, Metric
+from services.api.selection import Dimension, Filters, Metric, SpikeFilters
 from shared.brands import BrandBook
 from shared.errors import DependencyUnavailable
 from shared.events import NAMESPACE
 from shared.settings import Settings
+from shared.spike_events import Spike
 
 
 def said(name: str, published_at: datetime, **other: Any) -> MentionOut:
@@ -55,6 +57,7 @@ class PageStore(Store):
         self.all = sorted(mentions, key=lambda mention: (mention.published_at, mention.id), reverse=True)
         self.outage = False
         self.checked: list[Checked] = []
+        self.raised: list[Spike] = []
 
     def _found(self, filters: Filters) -> list[MentionOut]:
         if self.outage:
@@ -111,6 +114,14 @@ class PageStore(Store):
             )
             for topic, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
         ]
+
+    async def spikes(self, filters: SpikeFilters, limit: int, cursor: Cursor | None = None) -> SpikePage:
+        found = [
+            spike
+            for spike in self.raised
+            if spike.kind.value in filters.kinds and (not filters.brands or spike.brand in filters.brands)
+        ]
+        return SpikePage(items=tuple(found[:limit]), next=None)
 
     async def accuracy(self, filters: Filters, tz: str) -> list[Checked]:
         return self.checked

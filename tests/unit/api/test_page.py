@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
+from uuid import uuid4
 
 import bokeh
 import httpx
 import pytest
 
 from services.api.app import create_app
-from services.api.responses import Checked
+from services.api.responses import EXAMPLE_SPIKE, Checked
 from shared.clock import ManualClock
 from shared.errors import ConfigError
 from shared.settings import Settings
+from shared.spike_events import Spike
 from tests.unit.api.page_store import PageStore, said
 
 NOW = datetime(2026, 11, 23, 14, 20, tzinfo=UTC)
@@ -260,6 +262,22 @@ async def test_the_page_shows_how_often_people_disagreed(page: httpx.AsyncClient
     html = (await page.get("/")).text
     assert "How often people disagreed" in html
     assert "22 %" in html
+
+
+async def test_the_page_shows_what_is_out_of_the_ordinary(page: httpx.AsyncClient, store: PageStore) -> None:
+    assert "Out of the ordinary" not in (await page.get("/")).text
+    example = {"id": str(uuid4()), "url": "javascript:alert(1)", "excerpt": "<b>niks gehoord</b>"}
+    store.raised = [
+        Spike.model_validate(EXAMPLE_SPIKE | {"brand": "Acme", "examples": [example]}),
+        Spike.model_validate(EXAMPLE_SPIKE | {"kind": "source_silent", "brand": None}),
+    ]
+    html = (await page.get("/")).text
+    assert html.count(" complained in ") == 1
+    assert "42 people complained in an hour" in html
+    assert "Waiting for an answer, response time" in html
+    assert "&lt;b&gt;niks gehoord&lt;/b&gt;" in html
+    assert "javascript:" not in html
+    assert "Out of the ordinary" not in (await page.get("/?brand=Beta")).text
 
 
 async def test_the_page_can_be_read_by_everybody(page: httpx.AsyncClient) -> None:

@@ -28,8 +28,10 @@ from services.api.page.view import (
     safe_url,
     share_text,
     signed,
+    spike_view,
 )
-from services.api.responses import Checked, MentionOut
+from services.api.responses import EXAMPLE_SPIKE, Checked, MentionOut
+from shared.spike_events import Spike
 from tests.unit.api.page_store import PageStore, said
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
@@ -346,6 +348,31 @@ def test_the_chart_can_be_made_out(palette: Palette) -> None:
         assert contrast(palette.fails, behind) >= 3
         assert contrast(palette.questions, behind) >= 3
     assert contrast(palette.text, palette.surface) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "usual"),
+    [
+        ({}, "42 people complained in an hour", "1.8 are usual then, up to 6 in 99 of 100 such windows"),
+        (
+            {
+                "kind": "drop",
+                "distinct_authors": 1,
+                "window_from": "2026-03-29T10:00:00Z",
+                "expected_high": 0,
+            },
+            "Only 1 person complained in 24 hours",
+            "1.8 are usual then",
+        ),
+        ({"expected": 12.4}, "42 people complained in an hour", "12 are usual then, up to 6 in 99 of 100"),
+    ],
+)
+def test_a_spike_is_told_in_people(changed: dict[str, Any], what: str, usual: str) -> None:
+    seen = spike_view(Spike.model_validate(EXAMPLE_SPIKE | changed), AMSTERDAM)
+    assert seen.what == what
+    assert seen.usual.startswith(usual)
+    assert (seen.active, seen.time) == (True, "30 Mar 2026, 12:00")
+    assert seen.about == ("Waiting for an answer", "response time")
 
 
 def test_disagreement_is_told_with_its_interval_or_as_too_few() -> None:

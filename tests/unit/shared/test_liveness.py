@@ -1,9 +1,13 @@
 """A consumer that stands still with work waiting is noticed; one that is idle or excused is not."""
 
+import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
+from shared import liveness
 from shared.clock import ManualClock
-from shared.liveness import StallDetector
+from shared.liveness import StallDetector, Standing, exit_when_stalled
 
 LIMIT = 60.0
 
@@ -38,3 +42,23 @@ def test_idleness_and_a_known_outage_are_no_stall() -> None:
         assert not detector.stalled(1, work_waiting=True, excused=True)
     clock.advance(LIMIT)
     assert detector.stalled(1, work_waiting=True)
+
+
+async def test_a_process_that_stands_still_is_ended_and_one_that_is_excused_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(liveness, "EVERY_SECONDS", 0.001)
+    detector, clock = new()
+    asked, ended = 0, list[int]()
+
+    def ask() -> Standing:
+        nonlocal asked
+        asked += 1
+        clock.advance(LIMIT / 2)
+        return Standing("here", 7, excused=asked < 10)
+
+    async with asyncio.timeout(5):
+        await exit_when_stalled(detector, ask, ended.append)
+    assert ended == [1]
+    assert asked == 11
+    assert "stalled" in capsys.readouterr().out
