@@ -24,7 +24,7 @@ class Message(NamedTuple):
 
     key: bytes
     value: bytes
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: list[tuple[str, bytes]]
 
 
 async def send_batches(

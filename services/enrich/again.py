@@ -70,7 +70,7 @@ async def _run(settings: Settings, wanted: Again, tell: Callable[[str], None]) -
     try:
         for raws in _pages(settings, wanted):
             mentions = await asyncio.to_thread(enricher.label_batch, raws)
-            enriched = [Message(m.key, m.model_dump_json().encode()) for m in mentions]
+            enriched = [Message(m.key, m.model_dump_json().encode(), []) for m in mentions]
             async for attempt in stamina.retry_context(KafkaError, attempts=None, timeout=300):
                 with attempt:
                     await output.write(Outcome(enriched))
