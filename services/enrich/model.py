@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,14 @@ class Weights(NamedTuple):
     def head(self, name: str) -> Head:
         """Return the head that is called `name`."""
         return next(head for head in self.heads if head.name == name)
+
+
+def version_of(weights: Weights) -> str:
+    """Return the name of a model and a digest of what it learned: other weights, another version."""
+    digest = 0
+    for array in (weights.features, weights.rows, weights.scales):
+        digest = crc32(np.ascontiguousarray(array).tobytes(), digest)
+    return f"{weights.name}.{digest:08x}"
 
 
 class Model:

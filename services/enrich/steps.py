@@ -18,7 +18,7 @@ from services.enrich.language import languages_of, load_language_model
 from services.enrich.lexicon import lexicons
 from services.enrich.mails import own_words
 from services.enrich.marks import Seen, marks_of
-from services.enrich.model import Model, Weights, shipped
+from services.enrich.model import Model, Weights, shipped, version_of
 from services.enrich.own_model import OwnModel
 from services.enrich.reader import reader
 from services.enrich.reading import Reading
@@ -177,7 +177,8 @@ class Enricher:
         folder = book.enrich.folder
         own = OwnModel(folder) if folder else None
         self._tools = Tools(Brands(book), OwnTopics(book), Model(self.weights), own)
-        self.model_name = f"{self.weights.name}+{own.name}" if own else self.weights.name
+        version = version_of(self.weights)
+        self.model_name = f"{version}+{own.name}" if own else version
         self._timed = timed
         self._lock = threading.Lock()
         # Load now what else the first mention would wait for.

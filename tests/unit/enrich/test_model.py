@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.enrich import model as model_module
 from services.enrich.features import MAX_TOKENS, pairs_named, part_features
-from services.enrich.model import Model, load, save, shipped
+from services.enrich.model import Model, load, save, shipped, version_of
 from shared.errors import ConfigError
 
 TOKENS = st.lists(
@@ -69,6 +69,14 @@ def test_the_last_sentence_is_what_stands_before_the_last_full_stop(tokens: list
     named = [name.removesuffix(" (last sentence)") for name, _ in pairs_named(tokens) if "(last" in name]
     sentences = [part.split() for part in re.split(r"[.?!]", " ".join(tokens)) if part.strip()]
     assert named == (sentences[-1] if sentences else [])
+
+
+def test_the_version_follows_from_the_weights_and_the_docs_are_about_this_one() -> None:
+    ours = shipped()
+    changed = ours.rows.copy()
+    changed[0, 0] ^= 1
+    assert version_of(ours) != version_of(ours._replace(rows=changed))
+    assert f"`{version_of(ours)}`" in Path("docs/accuracy.md").read_text(encoding="utf-8")
 
 
 def test_a_file_gives_back_what_was_saved_and_is_the_same_each_time(tmp_path: Path) -> None:

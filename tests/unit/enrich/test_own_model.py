@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from services.enrich.model import shipped, version_of
 from services.enrich.own_model import OwnModel
 from services.enrich.steps import Enricher
 from shared.brands import parse_brands
@@ -51,7 +52,7 @@ def test_it_judges_the_sentiment_and_its_name_goes_along(tmp_path: Path) -> None
     labelled = enricher.label_batch([raw(text) for text in texts])
     expected = ["negative", "positive", "neutral", "positive", "negative"] * 20
     assert [one.sentiment_label.value for one in labelled] == expected
-    assert labelled[0].model == "klankbord-linear-1+onnx:mine"
+    assert labelled[0].model == f"{version_of(shipped())}+onnx:mine"
     assert enricher.label(raw("goed")) == labelled[1]
 
 
