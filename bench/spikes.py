@@ -17,6 +17,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from scipy.stats import poisson
 
 from services.metrics.baseline import Baseline, History, Series, learn
 from services.metrics.episodes import Episodes, follow
@@ -48,6 +49,10 @@ class Scene:
     end: float
     tripled: tuple[float, float] | None
     outage: tuple[float, float]
+
+
+FALSE_A_MONTH = 0.2
+"""So many false alarms a brand-month are aimed at, at most."""
 
 
 def week_shape(hours: range) -> Numbers:
@@ -250,6 +255,17 @@ def score(scenes: Sequence[Scene], detect: Callable[[Scene], list[float]]) -> Sc
     return Score(found, sum(1 for scene in scenes if scene.tripled), tuple(delays), false, months)
 
 
+def best_possible(rate: float, hours: int = 2, times: float = 3.0) -> float:
+    """Return the recall that nobody can better who raises at most 0.2 false alarms a brand-month.
+
+    For who knows the mean exactly, of counts without any spread of their own (Poisson), and looks once an
+    hour at the last `hours`: by Neyman and Pearson a threshold on the count is the best test there is.
+    """
+    usual = rate * hours
+    threshold = int(poisson.isf(FALSE_A_MONTH / (30 * 24), usual)) + 1
+    return float(poisson.sf(threshold - 1, times * usual))
+
+
 def main() -> None:
     """Print a Markdown table: detector by complaints an hour."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -262,6 +278,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     for rate in options.rates:
+        print(f"| {rate:g} | at best | {best_possible(rate):.2f} | – | – | {FALSE_A_MONTH:.2f} |")
         scenes = [simulate(rate, options.seed * 1_000 + number) for number in range(options.employers)]
         for name, detect in (
             ("Klankbord", ours),

@@ -8,7 +8,16 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from bench.spikes import FIRST_HOUR, HISTORY_HOURS, ZONE, Scene, history_until, ours, simulate
+from bench.spikes import (
+    FIRST_HOUR,
+    HISTORY_HOURS,
+    ZONE,
+    Scene,
+    best_possible,
+    history_until,
+    ours,
+    simulate,
+)
 from services.metrics.baseline import History, learn
 from services.metrics.episodes import COOLDOWN_SECONDS, Episodes, follow
 from services.metrics.seasons import HOUR, slot_of
@@ -191,3 +200,9 @@ def test_the_same_spike_raised_twice_in_an_hour_has_one_id() -> None:
     _, first = raised(Episodes({}), hot, 0)
     _, after_a_crash = raised(Episodes({}), hot, 1)
     assert first[0].id == after_a_crash[0].id
+
+
+def test_no_detector_is_said_to_be_better_than_can_be() -> None:
+    assert [round(best_possible(rate), 2) for rate in (0.1, 2.0, 5.0, 10.0)] == [0.0, 0.42, 0.89, 1.0]
+    # With three times as many in a longer window there is more to go by.
+    assert best_possible(2.0, hours=6) > 0.8
