@@ -202,7 +202,10 @@ def test_the_same_spike_raised_twice_in_an_hour_has_one_id() -> None:
     assert first[0].id == after_a_crash[0].id
 
 
-def test_no_detector_is_said_to_be_better_than_can_be() -> None:
-    assert [round(best_possible(rate), 2) for rate in (0.1, 2.0, 5.0, 10.0)] == [0.0, 0.42, 0.89, 1.0]
-    # With three times as many in a longer window there is more to go by.
-    assert best_possible(2.0, hours=6) > 0.8
+def test_what_can_be_found_at_best_grows_with_how_much_there_is_to_go_by() -> None:
+    scene = simulate(2.0, 1)
+    at_best = [best_possible(rate, scene) for rate in (0.1, 0.5, 2.0, 10.0)]
+    assert at_best == sorted(at_best)
+    assert at_best[0] < 0.1
+    assert at_best[-1] > 0.99
+    assert best_possible(2.0, scene, hours=4) > best_possible(2.0, scene)
