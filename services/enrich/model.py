@@ -86,7 +86,6 @@ class Model:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self.name = weights.name
         self._slots = np.zeros(SPACE, np.int32)
         self._slots[weights.features] = np.arange(1, len(weights.features) + 1)
         # Two bytes a weight: adding up is mostly waiting for memory, and MAX_TOKENS of them cannot overflow.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from services.enrich.model import PATH, Weights, load, save
+from services.enrich.model import PATH, Weights, load, save, version_of
 from services.enrich.steps import Enricher
 from services.enrich.training.data import (
     Example,
@@ -65,7 +65,7 @@ def run_train(options: TrainOptions, tell: Callable[[str], None]) -> int:
         tell(f"Not taken into use: worse on {', '.join(worse)}. Use --force to take it all the same.")
         return 1
     save(path, weights)
-    tell(f"{weights.name} written to {path} ({path.stat().st_size / 1e6:.1f} MB).")
+    tell(f"{version_of(weights)} written to {path} ({path.stat().st_size / 1e6:.1f} MB).")
     return 0
 
 
