@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ahocorasick_rs import AhoCorasick, MatchKind
 
 from services.enrich.reader import reader
-from services.enrich.reading import Reading, fold
+from services.enrich.reading import Reading, exact_line_of, fold
 from shared.brands import Brand, BrandBook
 from shared.errors import ConfigError
 from shared.events import Author
@@ -109,14 +109,10 @@ def _spellings(brand: Brand, written: str) -> set[str]:
     if not tokens:
         raise ConfigError(f"klankbord.toml: the term {written!r} of {brand.name} has no letter or digit.")
     words = [token for token in tokens if token not in _MARKS]
-    spellings = {_line(tokens), _line(words)}
+    spellings = {exact_line_of(tokens), exact_line_of(words)}
     if tokens[0][0] not in "@#" and any(token.isalpha() for token in words):
-        spellings.add(_line(["#" + "".join(token for token in words if token.isalnum())]))
+        spellings.add(exact_line_of(["#" + "".join(token for token in words if token.isalnum())]))
     return spellings
-
-
-def _line(tokens: list[str]) -> str:
-    return " " + "  ".join(tokens) + " "
 
 
 def _account(name: str) -> str:

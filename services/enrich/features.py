@@ -19,8 +19,6 @@ SPACE = 1 << 20
 """How many different features there can be; of the some 200,000 that training meets, few share a number."""
 MAX_TOKENS = 256
 """Tokens of a text that are read, the first half and the last half: their sums of bytes fit in two bytes."""
-PAIRS = 6
-"""How many kinds of features pairs_of gives; that of the last sentence is the last."""
 _PARTS = (3, 4, 5)
 _LONGEST_WORD = 24
 _MASK = np.uint64(SPACE - 1)
@@ -133,7 +131,7 @@ def pairs_of(words: Words, hashes: tuple[npt.NDArray[np.uint64], ...]) -> list[P
     """Return what stands side by side in a batch: words, classes, and classes among the classes alone.
 
     A word without a class stands for itself between classes; among the classes it is passed over. Beside
-    those, the words of each text's last sentence, which often says what it all comes down to.
+    those, last, the words of each text's last sentence, which often says what it all comes down to.
     """
     numbers, begins = words
     owners = np.repeat(np.arange(len(begins) - 1, dtype=np.int32), np.diff(begins))

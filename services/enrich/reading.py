@@ -108,12 +108,12 @@ def tokens_of(text: str) -> list[str]:
 
 def line_of(tokens: list[str]) -> str:
     """Return `tokens`, each between two blanks of its own, with numbers as "0"."""
-    return _join(["0" if t.isdigit() or t in _NUMBER_WORDS else t for t in tokens])
+    return exact_line_of(["0" if t.isdigit() or t in _NUMBER_WORDS else t for t in tokens])
 
 
 def exact_line_of(tokens: list[str]) -> str:
     """Return `tokens`, each between two blanks of its own."""
-    return _join(tokens)
+    return " " + "  ".join(tokens) + " "
 
 
 def hashtags_of(text: str) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ class Reader:
                 exact += tokens
             seen |= traits
         exact.append(".")
-        exact_line = _join(exact)
+        exact_line = exact_line_of(exact)
         if not seen & _RARE:
             return Reading(exact_line, tuple(exact), exact_line, (), _NOTHING, False, bool(seen & _WORD))
         hashtags = hashtags_of(text) if seen & _TAGGED else ()
@@ -201,10 +201,6 @@ _NOTHING: frozenset[str] = frozenset()
 
 def _shouted(text: str) -> frozenset[str]:
     return _NOTHING if text.isupper() else frozenset(map(str.lower, _SHOUTED.findall(text)))
-
-
-def _join(tokens: list[str]) -> str:
-    return " " + "  ".join(tokens) + " "
 
 
 def _without_links(text: str) -> str:

@@ -92,16 +92,22 @@ async def post(stack: RunningStack, mentions: list[dict[str, Any]]) -> dict[str,
 
 def run_import(stack: RunningStack, file: Path, *arguments: str) -> str:
     """Run `klankbord import` as a user does; return what it printed."""
-    command = [str(Path(sys.executable).with_name("klankbord")), "import", str(file)]
+    finished = run_klankbord(stack, "import", str(file), "--ingest-url", stack.ingest_url, *arguments)
+    return finished.stdout + finished.stderr
+
+
+def run_klankbord(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does, on the Kafka of `stack`; fail when it fails."""
     finished = subprocess.run(
-        [*command, "--ingest-url", stack.ingest_url, *arguments],
+        [str(Path(sys.executable).with_name("klankbord")), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        env=os.environ | {"KLANKBORD_KAFKA_BOOTSTRAP_SERVERS": stack.settings.kafka_bootstrap_servers},
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout + finished.stderr
+    return finished
 
 
 async def expect_figures(stack: RunningStack) -> None:
@@ -199,9 +205,10 @@ async def test_a_dead_letter_that_is_sent_again_gets_in_once(stack: RunningStack
 
     async def counted_after(*arguments: str, marker: int) -> str:
         """Run `klankbord dead replay`, then send a mention that comes behind it; return what was said."""
-        said = await asyncio.to_thread(run_replay, stack, letter, *arguments)
+        replay = ("dead", "replay", str(letter), *arguments)
+        said = await asyncio.to_thread(run_klankbord, stack, *replay)
         await post(stack, [mention(marker, PRAISE, "2026-03-30T12:00:00+02:00", brand="Dode Brieven")])
-        return said
+        return said.stdout
 
     assert await counted_after(marker=2) == "sent again: 1\n"
     await until(becomes(stack, "mentions", [1, 0, 1], brand="Dode Brieven"), nothing)
@@ -231,17 +238,3 @@ async def put_aside(stack: RunningStack, given: dict[str, Any]) -> int:
     (newest,) = (await box.page(Wanted(), 1)).letters
     assert newest.value == value
     return newest.number
-
-
-def run_replay(stack: RunningStack, letter: int, *arguments: str) -> str:
-    """Run `klankbord dead replay` as a user does; return what it printed."""
-    finished = subprocess.run(
-        [str(Path(sys.executable).with_name("klankbord")), "dead", "replay", str(letter), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"KLANKBORD_KAFKA_BOOTSTRAP_SERVERS": stack.settings.kafka_bootstrap_servers},
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -175,17 +176,23 @@ async def test_each_service_can_do_its_work(settings_of: SettingsOf) -> None:
     await checkpoints.stop()
 
 
-async def committed(settings: Settings) -> bool:
-    """Whether the sink has committed the one mention."""
-    consumer: AIOKafkaConsumer = new_consumer(settings=settings, group_id="klankbord-metrics")
+@asynccontextmanager
+async def consuming(settings: Settings, group: str | None) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer: AIOKafkaConsumer = new_consumer(settings=settings, group_id=group)
     await consumer.start()
     try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def committed(settings: Settings) -> bool:
+    """Whether the sink has committed the one mention."""
+    async with consuming(settings, "klankbord-metrics") as consumer:
         done = [
             await consumer.committed(TopicPartition(Topic.ENRICHED.value, number)) or 0
             for number in range(settings.kafka_partitions)
         ]
-    finally:
-        await consumer.stop()
     return sum(done) == 1
 
 
@@ -199,26 +206,18 @@ async def write(settings: Settings, topic: Topic, value: bytes) -> None:
 
 
 async def read(settings: Settings, topic: Topic) -> None:
-    consumer: AIOKafkaConsumer = new_consumer(settings=settings, group_id=None)
-    await consumer.start()
-    try:
+    async with consuming(settings, None) as consumer:
         if topic not in await consumer.topics():
             # Who may do nothing with a topic is not told that it is there; aiokafka would ask for ever.
             raise TopicAuthorizationFailedError(topic)
         consumer.assign([TopicPartition(topic.value, 0)])
         await consumer.seek_to_beginning()
         await consumer.getone()
-    finally:
-        await consumer.stop()
 
 
 async def join(settings: Settings, group: str) -> None:
-    consumer: AIOKafkaConsumer = new_consumer(settings=settings, group_id=group)
-    await consumer.start()
-    try:
+    async with consuming(settings, group) as consumer:
         await consumer.committed(TopicPartition(Topic.RAW.value, 0))
-    finally:
-        await consumer.stop()
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def spike_view(spike: Spike, zone: ZoneInfo) -> SpikeView:
         brand=spike.brand or "",
         severity=spike.severity.value,
         active=spike.state is SpikeState.ACTIVE,
-        time=f"{day_text(raised.date())}, {raised:%H:%M}",
+        time=moment_text(raised),
         iso_time=raised.isoformat(timespec="seconds"),
         what=f"{only}{people} complained in {span}",
         usual=f"{spike.expected:.2g} are usual then{most}",
@@ -566,7 +566,7 @@ def mention_view(mention: MentionOut, choice: Choice, zone: ZoneInfo) -> Mention
         source=mention.source,
         author=(author.name or author.handle or "") if author else "",
         kind=mention.kind,
-        time=f"{day_text(local.date())}, {local:%H:%M}",
+        time=moment_text(local),
         iso_time=local.isoformat(timespec="seconds"),
         lang=mention.language if mention.language in {"nl", "en"} else "",
         excerpt=excerpt(mention.text),
@@ -632,6 +632,11 @@ def _percent(share: float) -> str:
 def day_text(day: date) -> str:
     """Return "5 Nov 2026"."""
     return f"{day.day} {day:%b %Y}"
+
+
+def moment_text(local: datetime) -> str:
+    """Return "5 Nov 2026, 14:05"."""
+    return f"{day_text(local.date())}, {local:%H:%M}"
 
 
 def days_text(first: date, last: date) -> str:

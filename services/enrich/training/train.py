@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from services.enrich.features import (
-    PAIRS,
     SPACE,
     Vocabulary,
     class_features,
@@ -78,13 +77,10 @@ def train(examples: Sequence[Example], tell: Tell) -> Weights:
     tell(f"reading {len(used):,} texts")
     drafts = drafts_of(used)
     texts = [Text(draft.tokens, draft.marks) for draft in drafts]
-    every = _features(texts)
-    columns = _columns(every)
+    found = _features(texts)
+    columns = _columns(found.every)
     worth = sp.diags_array(_worth(texts)[columns])
-    every, most, words = (
-        some[:, columns] @ worth
-        for some in (every, _features(texts, last_sentence=False), _word_features(texts))
-    )
+    words, most, every = (some[:, columns] @ worth for some in found)
     tell(f"{len(columns):,} features")
     fitted = []
     for head in ANSWERS:
@@ -117,26 +113,38 @@ def mention_of(example: Example) -> RawMention:
     return RawMention.of(mention, _WHEN)
 
 
-def _features(texts: Sequence[Text], *, last_sentence: bool = True) -> sp.csr_matrix:
-    """Return how often each feature is in each text, those of words and pairs over the root of its tokens."""
+class Features(NamedTuple):
+    """How often each feature is in each text, those of words and pairs over the root of its tokens."""
+
+    words: sp.csr_matrix
+    """Words alone."""
+    most: sp.csr_matrix
+    """Also what stands side by side, and marks."""
+    every: sp.csr_matrix
+    """Also the words of the last sentence by themselves."""
+
+
+def _features(texts: Sequence[Text]) -> Features:
     rows = [row for row, text in enumerate(texts) for _ in text.marks]
     marks = [hashed(f"m:{mark}") for text in texts for mark in text.marks]
     marked = sp.csr_matrix((np.ones(len(marks)), (rows, marks)), shape=(len(texts), SPACE))
-    return (_word_features(texts, PAIRS if last_sentence else PAIRS - 1) + marked).tocsr()
-
-
-def _word_features(texts: Sequence[Text], pairs: int = 0) -> sp.csr_matrix:
     vocabulary = Vocabulary()
-    numbers, begins = words = vocabulary.words_of([text.tokens for text in texts])
+    numbers, begins = tokens = vocabulary.words_of([text.tokens for text in texts])
     counts = sp.csr_matrix((np.ones(len(numbers)), numbers, begins), shape=(len(texts), len(vocabulary)))
     of_words = [(row, f) for row, word in enumerate(vocabulary.known) if row for f in word_features(word)]
     rows, columns = np.array(of_words).T
-    features = counts @ sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vocabulary), SPACE))
-    for kind in pairs_of(words, vocabulary.hashes())[:pairs]:
-        ones = np.ones(len(kind.features))
-        features = features + sp.csr_matrix((ones, *kind), shape=(len(texts), SPACE))
-    shares = 1 / np.sqrt(np.maximum(np.diff(begins), 1))
-    return (sp.diags_array(shares) @ features).tocsr()
+    words = counts @ sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(vocabulary), SPACE))
+    *pairs, last = (
+        sp.csr_matrix((np.ones(len(kind.features)), *kind), shape=(len(texts), SPACE))
+        for kind in pairs_of(tokens, vocabulary.hashes())
+    )
+    most = sum(pairs, words)
+    shares = sp.diags_array(1 / np.sqrt(np.maximum(np.diff(begins), 1)))
+    return Features(
+        (shares @ words).tocsr(),
+        (shares @ most + marked).tocsr(),
+        (shares @ (most + last) + marked).tocsr(),
+    )
 
 
 def _worth(texts: Sequence[Text]) -> Floats:
