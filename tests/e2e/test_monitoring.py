@@ -51,8 +51,11 @@ def history(brand: str, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def dead_source(brand: str, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield what a source said every hour for eight weeks; it said nothing in the last 60 hours."""
-    for hour in range(60, 8 * 168):
+    """Yield what a source said every hour for eight weeks; it said nothing in the last 76 hours.
+
+    So nothing in all of the day before yesterday, at whatever time this runs and in Amsterdam's days.
+    """
+    for hour in range(76, 8 * 168):
         yield mention(brand, "indeed", now - timedelta(hours=hour), 0, PRAISE)
 
 
