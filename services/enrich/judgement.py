@@ -18,8 +18,6 @@ EMPLOYER_FROM = 0.7
 _OWN_CONFIDENCE = 0.9
 _RATING = 4.0
 """What the best or worst rating adds to the score of positive or negative."""
-_ABOUT_RECRUITMENT = (0.0, 1.0)
-"""What a text must have more than even odds to be half about recruitment: tweets on anything seem to be."""
 _TELLING_TOKENS = 3
 _LEAST_SHARE = 1e-6
 
@@ -64,7 +62,7 @@ def judged(
     takes it for one.
     """
     heads = {head.name: head for head in model.weights.heads}
-    recruitment = probabilities(_logits(scores, heads[DOMAIN]) - _ABOUT_RECRUITMENT)[:, 1:]
+    recruitment = probabilities(_logits(scores, heads[DOMAIN]))[:, 1:]
     felt = _mixed(scores, recruitment, heads[SENTIMENT], heads[GENERAL_SENTIMENT])
     if own is not None:
         felt = np.log(np.maximum(own, _LEAST_SHARE))

@@ -195,9 +195,10 @@ def _packed(columns: np.typing.NDArray[np.int64], fitted: Sequence[tuple[str, Fl
         answers = ANSWERS[name]
         heads.append(Head(name, answers, slice(begin, begin + len(answers)), degrees))
         begin += len(answers)
-        # A few large weights would leave little resolution for the many: they are cut.
-        scale = float(np.quantile(np.abs(weights[weights != 0.0]), 0.9995)) / _BYTE
-        parts.append(np.clip(np.round(weights / scale), -_BYTE, _BYTE).astype(np.int8))
+        # The largest weight sets the scale. To cut the largest ones for finer steps costs much: they are those
+        # of "?" for the question, and of the words by which talk about recruitment is known.
+        scale = float(np.abs(weights).max()) / _BYTE
+        parts.append(np.round(weights / scale).astype(np.int8))
         scales += [scale] * len(answers)
     rows = np.hstack(parts)
     kept = (rows != 0).any(1)
