@@ -111,7 +111,7 @@ EXAMPLE_MENTION: dict[str, Any] = {
     "stage": "silence",
     "author_kind": "candidate",
     "hashtags": ["fail"],
-    "model": "klankbord-linear-1.a30ca222",
+    "model": "klankbord-linear-1.6e3b23dd",
     "corrected": [],
 }
 EXAMPLE_CURSOR = (

@@ -188,6 +188,16 @@ def _fit_head(head: str, examples: Sequence[Example], features: sp.csr_matrix) -
     return weights, degrees, f"{learns.sum():,} to learn from, {checks.sum():,} to check by"
 
 
+def as_bytes(weights: Floats) -> tuple[np.typing.NDArray[np.int8], float]:
+    """Return a head's weights, not all nothing, as bytes, and what a byte of 1 is worth.
+
+    The largest weight sets the scale. To cut the largest ones for finer steps costs much: they are those of
+    "?" for the question, and of the words by which talk about recruitment is known.
+    """
+    scale = float(np.abs(weights).max()) / _BYTE
+    return np.round(weights / scale).astype(np.int8), scale
+
+
 def _packed(columns: np.typing.NDArray[np.int64], fitted: Sequence[tuple[str, Floats, float]]) -> Weights:
     """Return the weights as bytes; features whose weights are all nothing are left out."""
     heads, parts, scales, begin = [], [], [], 0
@@ -195,10 +205,8 @@ def _packed(columns: np.typing.NDArray[np.int64], fitted: Sequence[tuple[str, Fl
         answers = ANSWERS[name]
         heads.append(Head(name, answers, slice(begin, begin + len(answers)), degrees))
         begin += len(answers)
-        # The largest weight sets the scale. To cut the largest ones for finer steps costs much: they are those
-        # of "?" for the question, and of the words by which talk about recruitment is known.
-        scale = float(np.abs(weights).max()) / _BYTE
-        parts.append(np.round(weights / scale).astype(np.int8))
+        part, scale = as_bytes(weights)
+        parts.append(part)
         scales += [scale] * len(answers)
     rows = np.hstack(parts)
     kept = (rows != 0).any(1)

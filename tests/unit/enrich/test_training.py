@@ -8,16 +8,18 @@ import pytest
 import scipy.sparse as sp
 
 from services.enrich.training.command import TrainOptions, macro_f1, run_train
+from services.enrich.training import data
 from services.enrich.training.data import (
     Example,
     corrected_examples,
+    digest,
     others_examples,
     own_examples,
     sample_examples,
     written_examples,
 )
 from services.enrich.training.fit import Examples, fit, temperature
-from services.enrich.training.train import train
+from services.enrich.training.train import as_bytes, train
 from shared.errors import ConfigError
 
 
@@ -79,6 +81,25 @@ def test_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
     examples, missing = others_examples(tmp_path)
     assert examples == []
     assert "train_nl_sent_bolcom" in missing
+
+
+def test_our_labels_on_the_texts_of_others_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["What a match!", "Trains at ten and eleven."]
+    rows = [{"text": text, "lang": "en", "label": 0, "task": "question"} for text in texts]
+    (tmp_path / "train_en_q_tweetact.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    ours = tmp_path / "ours.jsonl"
+    ours.write_text(json.dumps({"text_sha256": digest(texts[0]), "sentiment": "pos"}))
+    monkeypatch.setattr(data, "OUR_LABELS", ours)
+    examples, _ = others_examples(tmp_path)
+    assert [example.gold.get("general_sentiment") for example in examples] == ["positive", None]
+    assert [example.gold["general_question"] for example in examples] == ["no", "no"]
+
+
+def test_the_largest_weights_keep_their_size() -> None:
+    weights = np.array([[40.0, -40.0], [1.0, -1.0], [0.1, 0.0]])
+    rows, scale = as_bytes(weights)
+    assert rows.tolist() == [[127, -127], [3, -3], [0, 0]]
+    assert np.abs(rows * scale - weights).max() <= scale / 2
 
 
 def test_corrections_are_learned_from_and_bad_lines_are_named(tmp_path: Path) -> None:
