@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from services.enrich.training.command import TrainOptions, macro_f1, run_train
 from services.enrich.training import data
+from services.enrich.training.command import TrainOptions, macro_f1, run_train
 from services.enrich.training.data import (
     Example,
     corrected_examples,
