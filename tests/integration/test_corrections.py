@@ -83,6 +83,16 @@ async def settled(bench: Bench, expected: dict[Metric, int]) -> None:
     await until(counted)
 
 
+async def kept(bench: Bench, corrections: int) -> None:
+    """Wait until so many corrections are stored: one that changes no count is not waited for by `settled`."""
+
+    def stored() -> bool:
+        with connect(bench.settings) as client:
+            return client.query("SELECT count() FROM corrections FINAL").result_rows == [(corrections,)]
+
+    await until(stored)
+
+
 @pytest.fixture
 def corrected(empty_bench: Bench) -> Bench:  # noqa: F811
     """Return a database, and a consumer group that begins at the end of both topics."""
@@ -191,6 +201,7 @@ async def test_accuracy_counts_agreement_by_month_and_label(corrected: Bench) ->
         await correct(corrected, "m0", "topics", ("culture", "salary"))
         await correct(corrected, "m1", "topics", ("salary",))
         await settled(corrected, {Metric.FAILS: 20})
+        await kept(corrected, 27)
     store = Store(corrected.settings, BrandBook())
     try:
         fail, topics = await store.accuracy(Filters(EVER.start, EVER.end, (ACME,), author_kinds=()), "UTC")
@@ -209,6 +220,7 @@ async def test_corrections_come_out_as_training_data(corrected: Bench) -> None:
         await correct(corrected, "a", "fail", value=False)
         await correct(corrected, "b", "topics", ("salary",))
         await settled(corrected, {Metric.MENTIONS: 2, Metric.FAILS: 1})
+        await kept(corrected, 3)
     lines = {line["text"]: line for line in exported(corrected.settings)}
     assert lines == {
         "Nog niets gehoord, a 0": {
