@@ -20,7 +20,7 @@ OWN = Path("tests/data/hr_mentions.jsonl")
 SAMPLE, SAMPLE_LABELS = Path("deploy/local/sample/mentions.jsonl"), Path("tests/data/sample_labels.jsonl")
 WRITTEN = Path(__file__).parent / "written.jsonl"
 OUR_LABELS = Path(__file__).parent / "labels_of_others.jsonl"
-"""Labels that we gave to texts of others' sets, by digest: the texts themselves are not ours to ship."""
+"""Sentiments that we gave to texts of others' sets, by digest: the texts themselves are not ours to ship."""
 _SENTIMENTS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
 CORRECTION = (
     'a line is {"text", "lang", and of sentiment, fail, question, stage, author_kind those that are right}'
@@ -138,7 +138,7 @@ def others_examples(folder: Path) -> tuple[list[Example], list[str]]:
     """Return the examples of others' sets in `folder`, and the names of the sets that are not there."""
     examples: list[Example] = []
     missing = []
-    ours = {row.pop("text_sha256"): row for row in _rows(OUR_LABELS)}
+    ours = {row["text_sha256"]: row["sentiment"] for row in _rows(OUR_LABELS)}
     for source in SOURCES:
         path = folder / f"{source.file}.jsonl"
         if path.exists():
@@ -155,12 +155,11 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
     gold |= {head: "yes" if row[head] else "no" for head in ("fail", "question") if row.get(head) is not None}
     language = _language(row["lang"])
     gold |= {"language": language, "domain": "recruitment"}
-    gold |= {f"general_{head}": gold[head] for head in ("sentiment", "question") if head in gold}
     return Example(
         row["text"],
         source,
         part,
-        gold,
+        _with_general(gold),
         _OWN_IMPORTANCE,
         language=language,
         kind=Kind(row.get("kind") or "post"),
@@ -179,7 +178,7 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _others(row: dict[str, Any], source: Source, ours: Mapping[str, Mapping[str, str]]) -> Example:
+def _others(row: dict[str, Any], source: Source, ours: Mapping[str, str]) -> Example:
     part = "dev" if is_dev(row["text"]) else "train"
     language = _language(row["lang"])
     # Among the subtitles are lines in other languages: they do not teach which one is which.
@@ -187,13 +186,24 @@ def _others(row: dict[str, Any], source: Source, ours: Mapping[str, Mapping[str,
     match row["task"]:
         case "sentiment":
             gold |= {"domain": "general", "sentiment": _SENTIMENTS[row["label"]].value}
-            gold["general_sentiment"] = gold["sentiment"]
         case "question":
             gold |= {"domain": "general", "question": "yes" if row["label"] else "no"}
-            gold["general_question"] = gold["question"]
-    if label := ours.get(digest(row["text"]), {}).get("sentiment"):
-        gold["sentiment"] = gold["general_sentiment"] = _SENTIMENTS[label].value
-    return Example(row["text"], source.file, part, gold, source.importance, source.two_classes, language)
+    if label := ours.get(digest(row["text"])):
+        gold["sentiment"] = _SENTIMENTS[label].value
+    return Example(
+        row["text"],
+        source.file,
+        part,
+        _with_general(gold),
+        source.importance,
+        source.two_classes,
+        language,
+    )
+
+
+def _with_general(gold: dict[str, str]) -> dict[str, str]:
+    """Return right answers with those of the heads for general talk, which learn from all."""
+    return gold | {f"general_{head}": gold[head] for head in ("sentiment", "question") if head in gold}
 
 
 def _language(language: str) -> str:
