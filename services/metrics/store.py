@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from threading import Lock
 from typing import Any, Self
 from uuid import UUID
 
-from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from clickhouse_connect.driver.external import ExternalData
+from clickhouse_connect.driver.insert import InsertContext
 from pydantic_core import to_json
 
 from services.metrics.positions import Hour
@@ -108,7 +109,8 @@ class ClickHouseStore:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._types: dict[str, Sequence[ClickHouseType]] = {}
+        self._inserts: dict[str, InsertContext] = {}
+        self._inserting = Lock()
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -170,16 +172,13 @@ class ClickHouseStore:
             self._client.command(_RECOUNT, parameters={"version": version}, external_data=touched)
 
     def _insert(self, table: str, names: Sequence[str], data: list[Sequence[Any]]) -> None:
-        # Asked for once: by itself the client asks before every insert.
-        if table not in self._types:
-            self._types[table] = self._client.create_insert_context(table, names).column_types
-        self._client.insert(
-            table,
-            data,
-            column_names=names,
-            column_types=self._types[table],
-            column_oriented=True,
-        )
+        # One context a table, used again: it asks for the types once, and, as it refers to itself, one for each
+        # insert would keep its rows until the garbage collector comes by (docs/performance.md).
+        with self._inserting:
+            if table not in self._inserts:
+                new = self._client.create_insert_context(table, names, column_oriented=True)
+                self._inserts[table] = new
+            self._client.insert(data=data, context=self._inserts[table])
 
 
 def _table(name: str, structure: str, rows: Iterable[tuple[str | int, ...]]) -> ExternalData:

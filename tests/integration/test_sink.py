@@ -1,10 +1,12 @@
 """The sink on a real Kafka and the real engine: replays, edits, poison, outages, rebalances, kills."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -427,6 +429,22 @@ def test_the_later_of_two_recounts_wins_also_when_the_clock_went_back(bench: Ben
     store.recount(written.hours)
     assert bench.figures() == {(ACME, 0): (1, 1)}
     store.close()
+
+
+def test_a_batch_is_let_go_of_without_the_garbage_collector(bench: Bench) -> None:
+    """It comes by too seldom for that: the client's inserts, which refer to themselves, kept 100,000 ids."""
+    store = ClickHouseStore.open(bench.settings)
+    gc.disable()
+    try:
+        batch = [event(message(f"first-{number}")) for number in range(50)]
+        ids = [weakref.ref(one.position.id) for one in batch]
+        write(batch, store)
+        del batch
+        write([event(message("next"))], store)
+        assert not any(one() for one in ids)
+    finally:
+        gc.enable()
+        store.close()
 
 
 DeadLetters = Callable[[int], Awaitable[list[ConsumerRecord]]]
