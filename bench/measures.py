@@ -22,8 +22,8 @@ from deploy.local.stack import LocalStack
 from services.enrich.steps import Enricher
 from shared.brands import parse_brands
 from shared.clickhouse import connect
-from shared.collector import spare_collector
 from shared.events import Mention, RawMention
+from shared.memory import tune_memory
 from shared.topics import Topic
 
 PEERS = Path(".venv-bench/bin/python")
@@ -127,7 +127,7 @@ async def steps(bench: Bench) -> list[Row]:
     batches = [raws[at : at + 1_000] for at in range(0, len(raws), 1_000)]
     for batch in batches[:2]:
         enricher.enrich_batch(batch)
-    spare_collector()  # As the worker does.
+    tune_memory()  # As the worker does.
     spent.clear()
     begin = time.process_time()
     for batch in batches:

@@ -18,11 +18,11 @@ from services.enrich.steps import Enricher
 from services.enrich.transport import BatchApp, PassThroughSchema, RecordRun
 from shared.brands import load_brands
 from shared.clock import SystemClock
-from shared.collector import spare_collector
 from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
 from shared.lag import LagReporter
 from shared.liveness import StallDetector, Standing, exit_when_stalled
+from shared.memory import tune_memory
 from shared.metrics_catalogue import (
     ENRICH_BATCH_MESSAGES,
     ENRICH_BATCH_SECONDS,
@@ -69,7 +69,7 @@ class Worker:
         self._settings = settings
         book = load_brands(settings.config_file)
         self._enricher = Enricher(book, timed=_count_step)
-        spare_collector()
+        tune_memory()
         self._brand_label = Bounded(brand.name for brand in book.brands)
         self._lag = LagReporter(settings, Exporter.ENRICH, Topic.RAW, group, self._held)
         self._output = KafkaOutput(partial(new_producer, settings))

@@ -16,10 +16,10 @@ from services.metrics.watch import Watch
 from shared.brands import load_brands
 from shared.clickhouse import connect
 from shared.clock import SystemClock
-from shared.collector import spare_collector
 from shared.errors import DependencyUnavailable
 from shared.lag import LagReporter
 from shared.liveness import StallDetector, Standing, exit_when_stalled
+from shared.memory import tune_memory
 from shared.metrics_catalogue import Exporter
 from shared.settings import Settings
 from shared.telemetry import serve_probes
@@ -102,6 +102,6 @@ async def _wait_for_store(check: StoreCheck, stop: asyncio.Event) -> None:
 
 def run(settings: Settings) -> int:
     """Run the service; return its exit code."""
-    spare_collector()
+    tune_memory()
     uvloop.run(serve(settings))
     return 0

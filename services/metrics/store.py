@@ -172,7 +172,7 @@ class ClickHouseStore:
             self._client.command(_RECOUNT, parameters={"version": version}, external_data=touched)
 
     def _insert(self, table: str, names: Sequence[str], data: list[Sequence[Any]]) -> None:
-        # One context a table, used again: it asks for the types once, and, as it refers to itself, one for each
+        # One context a table, used again: it asks for the types once. As it refers to itself, one for each
         # insert would keep its rows until the garbage collector comes by (docs/performance.md).
         with self._inserting:
             if table not in self._inserts:
