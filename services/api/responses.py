@@ -111,7 +111,7 @@ EXAMPLE_MENTION: dict[str, Any] = {
     "stage": "silence",
     "author_kind": "candidate",
     "hashtags": ["fail"],
-    "model": "klankbord-linear-1.2b0031d4",
+    "model": "klankbord-linear-1.7fdeb55c",
     "corrected": [],
 }
 EXAMPLE_CURSOR = (

@@ -19,6 +19,7 @@ from shared.events import AuthorKind, Kind, SentimentLabel, Stage
 OWN = Path("tests/data/hr_mentions.jsonl")
 SAMPLE, SAMPLE_LABELS = Path("deploy/local/sample/mentions.jsonl"), Path("tests/data/sample_labels.jsonl")
 WRITTEN = Path(__file__).parent / "written.jsonl"
+GENERAL_WRITTEN = Path(__file__).parent / "general.jsonl"
 OUR_LABELS = Path(__file__).parent / "labels_of_others.jsonl"
 """Sentiments that we gave to texts of others' sets, by digest: the texts themselves are not ours to ship."""
 _SENTIMENTS = {"neg": SentimentLabel.NEGATIVE, "neu": SentimentLabel.NEUTRAL, "pos": SentimentLabel.POSITIVE}
@@ -26,8 +27,8 @@ CORRECTION = (
     'a line is {"text", "lang", and of sentiment, fail, question, stage, author_kind those that are right}'
 )
 """What a file of corrections holds."""
-_OWN_IMPORTANCE = 3.0
-"""What one of our own counts, in examples of others: they are of the matter itself."""
+_OUR_IMPORTANCE = 3.0
+"""What an answer that we gave counts, in answers of others: it is by our guidelines."""
 _DEV_TENTHS = 1
 
 ANSWERS: dict[str, tuple[str, ...]] = {
@@ -41,8 +42,10 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "general_sentiment": tuple(label.value for label in SentimentLabel),
     "general_question": ("no", "yes"),
 }
-GENERAL_IMPORTANCE = 0.25
-"""What one of our own counts for the heads of general talk."""
+GENERAL = "general_"
+"""How the heads for talk that is not about recruitment begin."""
+_GENERAL_IMPORTANCE = 0.25
+"""What one of our mentions counts for the heads of talk in general."""
 
 
 class Source(NamedTuple):
@@ -76,6 +79,9 @@ class Example(NamedTuple):
     gold: dict[str, str]
     """By head, the right answer."""
     importance: float = 1.0
+    """What an answer of others counts."""
+    ours: frozenset[str] = frozenset()
+    """The heads whose answers we gave."""
     two_classes: bool = False
     language: str = "other"
     """nl, en or other."""
@@ -87,6 +93,13 @@ class Example(NamedTuple):
     def own(self) -> bool:
         """Whether it is one of ours, about recruitment."""
         return self.gold.get("domain") == "recruitment"
+
+    def importance_for(self, head: str) -> float:
+        """Return what its answer for `head` counts, in answers of others."""
+        if self.own and (head.startswith(GENERAL) or head == "language"):
+            # So many mentions in our own manner would push aside how other people write.
+            return _GENERAL_IMPORTANCE
+        return _OUR_IMPORTANCE if head in self.ours else self.importance
 
 
 def own_examples(folder: Path) -> list[Example]:
@@ -115,8 +128,9 @@ def _renamed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def written_examples() -> list[Example]:
-    """Return the examples that were written to learn from."""
-    return [_own(row, WRITTEN.stem, "train") for row in _rows(WRITTEN)]
+    """Return the examples written to learn from: mentions, and talk that is not about recruitment."""
+    mentions = [_own(row, WRITTEN.stem, "train") for row in _rows(WRITTEN)]
+    return mentions + [_general(row) for row in _rows(GENERAL_WRITTEN)]
 
 
 def corrected_examples(path: Path) -> list[Example]:
@@ -154,18 +168,24 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
     }
     gold |= {head: "yes" if row[head] else "no" for head in ("fail", "question") if row.get(head) is not None}
     language = _language(row["lang"])
-    gold |= {"language": language, "domain": "recruitment"}
+    gold = _with_general(gold | {"language": language, "domain": "recruitment"})
     return Example(
         row["text"],
         source,
         part,
-        _with_general(gold),
-        _OWN_IMPORTANCE,
+        gold,
+        ours=frozenset(gold),
         language=language,
         kind=Kind(row.get("kind") or "post"),
         rating=row.get("rating"),
         rating_scale=row.get("rating_scale") or 5.0,
     )
+
+
+def _general(row: dict[str, Any]) -> Example:
+    language = _language(row["lang"])
+    gold = _with_general({"language": language, "domain": "general", "sentiment": row["sentiment"]})
+    return Example(row["text"], GENERAL_WRITTEN.stem, "train", gold, ours=frozenset(gold), language=language)
 
 
 def is_dev(text: str) -> bool:
@@ -188,14 +208,16 @@ def _others(row: dict[str, Any], source: Source, ours: Mapping[str, str]) -> Exa
             gold |= {"domain": "general", "sentiment": _SENTIMENTS[row["label"]].value}
         case "question":
             gold |= {"domain": "general", "question": "yes" if row["label"] else "no"}
-    if label := ours.get(digest(row["text"])):
-        gold["sentiment"] = _SENTIMENTS[label].value
+    labelled = ours.get(digest(row["text"]))
+    if labelled:
+        gold["sentiment"] = _SENTIMENTS[labelled].value
     return Example(
         row["text"],
         source.file,
         part,
         _with_general(gold),
         source.importance,
+        frozenset({"sentiment", f"{GENERAL}sentiment"} if labelled else ()),
         source.two_classes,
         language,
     )
@@ -203,7 +225,7 @@ def _others(row: dict[str, Any], source: Source, ours: Mapping[str, str]) -> Exa
 
 def _with_general(gold: dict[str, str]) -> dict[str, str]:
     """Return right answers with those of the heads for general talk, which learn from all."""
-    return gold | {f"general_{head}": gold[head] for head in ("sentiment", "question") if head in gold}
+    return gold | {f"{GENERAL}{head}": gold[head] for head in ("sentiment", "question") if head in gold}
 
 
 def _language(language: str) -> str:

@@ -18,7 +18,7 @@ from services.enrich.features import (
 )
 from services.enrich.model import Floats, Head, Weights
 from services.enrich.steps import Batch, Draft, find_cues, leave_out_quotes, read_text, take_marks
-from services.enrich.training.data import ANSWERS, GENERAL_IMPORTANCE, Example
+from services.enrich.training.data import ANSWERS, GENERAL, Example
 from services.enrich.training.fit import Examples, fit, temperature
 from shared.events import Language, Mention, RawMention
 
@@ -36,10 +36,6 @@ class Text(NamedTuple):
 
     tokens: Sequence[str]
     marks: Sequence[str]
-
-
-GENERAL = "general_"
-"""How the heads for talk that is not about recruitment begin."""
 
 
 class HeadRecipe(NamedTuple):
@@ -172,9 +168,7 @@ def _fit_head(head: str, examples: Sequence[Example], features: sp.csr_matrix) -
     if "neutral" in answers:
         possible[[example.two_classes for example in labelled], answers.index("neutral")] = False
     learns = np.array([example.part == "train" for example in labelled])
-    importance = np.array([example.importance for example in labelled])
-    if head.startswith(GENERAL):
-        importance = np.where([e.own for e in labelled], GENERAL_IMPORTANCE, importance)
+    importance = np.array([example.importance_for(head) for example in labelled])
     recipe = RECIPES[head]
     weights = fit(
         Examples(features[rows[learns]], gold[learns], possible[learns], importance[learns]),

@@ -77,6 +77,26 @@ def test_macro_f1_counts_each_class_once() -> None:
     assert macro_f1(["a", "a", "b"], ["a", "a", "a"]) == pytest.approx((0.8 + 0) / 2)
 
 
+def test_an_answer_of_ours_counts_for_three_of_others(tmp_path: Path) -> None:
+    tweet = {"text": "a tweet", "lang": "en", "task": "question", "label": 1}
+    (tmp_path / "train_en_q_tweetact.jsonl").write_text(json.dumps(tweet))
+    (theirs,), _ = others_examples(tmp_path)
+    ours = Example("a tweet", "general", "train", {"sentiment": "neutral"}, ours=frozenset({"sentiment"}))
+    mention = own_examples(Path())[0]
+    assert (theirs.importance_for("question"), ours.importance_for("sentiment")) == (1.0, 3.0)
+    assert {head: mention.importance_for(head) for head in ("fail", "general_sentiment", "language")} == {
+        "fail": 3.0,
+        "general_sentiment": 0.25,
+        "language": 0.25,
+    }
+
+
+def test_what_was_written_has_both_kinds_of_talk() -> None:
+    domains = [example.gold["domain"] for example in written_examples()]
+    assert domains.count("recruitment") > 10_000
+    assert domains.count("general") > 600
+
+
 def test_sets_that_are_not_there_are_named(tmp_path: Path) -> None:
     examples, missing = others_examples(tmp_path)
     assert examples == []
