@@ -12,7 +12,6 @@ from shared.events import AuthorKind, SentimentLabel, Stage
 MAX_FAIL_TERMS = 10
 UNSURE_BELOW = 0.4
 """A sentiment that is less likely than this is not called (docs/accuracy.md)."""
-FAIL_FROM = 0.5
 QUESTION_FROM = 0.5
 EMPLOYER_FROM = 0.7
 _OWN_CONFIDENCE = 0.9
@@ -67,7 +66,7 @@ def judged(
     if own is not None:
         felt = np.log(np.maximum(own, _LEAST_SHARE))
     asks = _mixed(scores, recruitment, heads[QUESTION], heads[GENERAL_QUESTION])
-    fails = _likely(_logits(scores, heads[FAIL]), FAIL_FROM)
+    fails = _fails(_logits(scores, heads[FAIL]), _logits(scores, heads[SENTIMENT]))
     each = zip(
         _feelings(felt, [case.rating for case in cases]),
         [likely or _says_so(case) for likely, case in zip(fails, cases, strict=True)],
@@ -129,6 +128,17 @@ def _feelings(logits: Floats, ratings: Sequence[float | None]) -> Iterable[_Feel
 
 def _logits(scores: Floats, head: Head) -> Floats:
     return scores[:, head.columns] / head.temperature
+
+
+def _fails(says: Floats, feels: Floats) -> list[bool]:
+    """Return whether each text is a #fail: by what the head says, and as much by how negative it feels.
+
+    Of ten negative texts about recruitment nine are a #fail, so each of the two knows something of the other.
+    """
+    # The odds of both together are even where the two shares add up to one.
+    together = np.round(probabilities(says)[:, 1], 4) + np.round(probabilities(feels)[:, 0], 4)
+    fails: list[bool] = (np.round(together, 4) >= 1).tolist()
+    return fails
 
 
 def _likely(logits: Floats, least: float) -> list[bool]:
