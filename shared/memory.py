@@ -19,7 +19,7 @@ def tune_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    if mallopt := getattr(
-        ctypes.CDLL(None), "mallopt", None
-    ):  # Other C libraries have none, and no such heaps.
+    # Other C libraries than glibc have no such function, and no such heaps.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)

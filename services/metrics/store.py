@@ -176,8 +176,8 @@ class ClickHouseStore:
         # insert would keep its rows until the garbage collector comes by (docs/performance.md).
         with self._inserting:
             if table not in self._inserts:
-                new = self._client.create_insert_context(table, names, column_oriented=True)
-                self._inserts[table] = new
+                context = self._client.create_insert_context(table, names, column_oriented=True)
+                self._inserts[table] = context
             self._client.insert(data=data, context=self._inserts[table])
 
 
