@@ -5,13 +5,14 @@ turn, on the same data.
 """
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -26,6 +27,7 @@ from shared.brands import BrandBook
 from shared.clickhouse import connect
 from shared.settings import Settings
 from tests.integration.clickhouse_process import ROOT, configured_clickhouse
+from tests.integration.test_cluster import STATEMENTS, without_keeper
 from tests.unit.metrics.events import PUBLISHED, event, message
 
 pytestmark = pytest.mark.io
@@ -36,13 +38,16 @@ CONFIG = """<clickhouse>
         <table_engines_require_grant>true</table_engines_require_grant>
     </access_control_improvements>
     <backups><allowed_path>{backups}</allowed_path></backups>
+    <remote_servers><kb><shard><replica>
+        <host>localhost</host><port>9000</port>
+    </replica></shard></kb></remote_servers>
 </clickhouse>
 """
 
 
 @asynccontextmanager
-async def signed_in_as(account: str, directory: Path) -> AsyncIterator[Settings]:
-    """Run the engine as `account` of users.xml."""
+async def signed_in_as(account: str, directory: Path, grants: Sequence[str] = ()) -> AsyncIterator[Settings]:
+    """Run the engine as `account` of users.xml, with `grants` in place of its own where they are given."""
     users = ElementTree.parse(ROOT / "deploy/clickhouse/users.xml")
     everyone, profiles = users.find("users"), users.find("profiles")
     assert everyone is not None and profiles is not None
@@ -51,6 +56,12 @@ async def signed_in_as(account: str, directory: Path) -> AsyncIterator[Settings]
     one = copy.deepcopy(everyone.find(account))
     assert one is not None
     one.tag = "default"
+    if grants:
+        granted = one.find("grants")
+        assert granted is not None
+        granted[:] = []
+        for grant in grants:
+            ElementTree.SubElement(granted, "query").text = grant
     one.remove(one.find("password"))  # type: ignore[arg-type]
     ElementTree.SubElement(one, "password")
     everyone[:] = [one]
@@ -96,6 +107,24 @@ async def test_each_account_can_do_its_work_and_no_more(tmp_path: Path) -> None:
         with connect(settings) as client:
             assert client.query("SELECT sum(mentions) FROM mentions_hourly FINAL").result_rows == [(2,)]
             assert refused(client, "INSERT INTO mention_positions (version) VALUES (1)")
+
+
+async def test_on_a_cluster_too_who_migrates_can_do_that_and_no_more(tmp_path: Path) -> None:
+    overlay = yaml.safe_load_all((ROOT / "deploy/k8s/overlays/operators/clickhouse.yaml").read_text())
+    (store,) = [one for one in overlay if one["kind"] == "ClickHouseInstallation"]
+    grants = store["spec"]["configuration"]["users"]["klankbord_migrate/grants/query"]
+    # The engine has no Keeper: replicated tables are tried as those that they replicate.
+    tried = [grant.replace("ON Replicated", "ON ") for grant in grants]
+    async with signed_in_as("klankbord_migrate", tmp_path, tried) as settings:
+        with connect(settings, database="") as client:
+            client.command("CREATE DATABASE klankbord")
+        with connect(settings) as client:
+            for statement in STATEMENTS:
+                client.command(without_keeper(statement))
+            assert refused(client, "CREATE USER somebody")
+            assert refused(client, "CREATE DATABASE another")
+            assert refused(client, "CREATE TABLE t (a Int8) ENGINE = URL('http://127.0.0.1:1/', CSV)")
+            assert refused(client, "SELECT * FROM remote('127.0.0.1:1', system.one)")
 
 
 async def _reads(settings: Settings) -> None:
