@@ -111,7 +111,7 @@ EXAMPLE_MENTION: dict[str, Any] = {
     "stage": "silence",
     "author_kind": "candidate",
     "hashtags": ["fail"],
-    "model": "klankbord-linear-1.7fdeb55c",
+    "model": "klankbord-linear-1.a1448707",
     "corrected": [],
 }
 EXAMPLE_CURSOR = (

@@ -44,7 +44,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
 }
 GENERAL = "general_"
 """How the heads for talk that is not about recruitment begin."""
-_GENERAL_IMPORTANCE = 0.25
+_GENERAL_IMPORTANCE = 0.1
 """What one of our mentions counts for the heads of talk in general."""
 
 
@@ -184,7 +184,12 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
 
 def _general(row: dict[str, Any]) -> Example:
     language = _language(row["lang"])
-    gold = _with_general({"language": language, "domain": "general", "sentiment": row["sentiment"]})
+    gold = {"language": language, "domain": "general"}
+    if "sentiment" in row:
+        gold["sentiment"] = row["sentiment"]
+    if "question" in row:
+        gold["question"] = "yes" if row["question"] else "no"
+    gold = _with_general(gold)
     return Example(row["text"], GENERAL_WRITTEN.stem, "train", gold, ours=frozenset(gold), language=language)
 
 

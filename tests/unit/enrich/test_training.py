@@ -86,8 +86,8 @@ def test_an_answer_of_ours_counts_for_three_of_others(tmp_path: Path) -> None:
     assert (theirs.importance_for("question"), ours.importance_for("sentiment")) == (1.0, 3.0)
     assert {head: mention.importance_for(head) for head in ("fail", "general_sentiment", "language")} == {
         "fail": 3.0,
-        "general_sentiment": 0.25,
-        "language": 0.25,
+        "general_sentiment": 0.1,
+        "language": 0.1,
     }
 
 
