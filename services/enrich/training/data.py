@@ -163,12 +163,8 @@ def others_examples(folder: Path) -> tuple[list[Example], list[str]]:
 
 
 def _own(row: dict[str, Any], source: str, part: str) -> Example:
-    gold = {
-        head: str(row[head]) for head in ("sentiment", "stage", "author_kind") if row.get(head) is not None
-    }
-    gold |= {head: "yes" if row[head] else "no" for head in ("fail", "question") if row.get(head) is not None}
     language = _language(row["lang"])
-    gold = _with_general(gold | {"language": language, "domain": "recruitment"})
+    gold = _with_general(_labels(row) | {"language": language, "domain": "recruitment"})
     return Example(
         row["text"],
         source,
@@ -184,13 +180,17 @@ def _own(row: dict[str, Any], source: str, part: str) -> Example:
 
 def _general(row: dict[str, Any]) -> Example:
     language = _language(row["lang"])
-    gold = {"language": language, "domain": "general"}
-    if "sentiment" in row:
-        gold["sentiment"] = row["sentiment"]
-    if "question" in row:
-        gold["question"] = "yes" if row["question"] else "no"
-    gold = _with_general(gold)
+    gold = _with_general(_labels(row) | {"language": language, "domain": "general"})
     return Example(row["text"], GENERAL_WRITTEN.stem, "train", gold, ours=frozenset(gold), language=language)
+
+
+def _labels(row: dict[str, Any]) -> dict[str, str]:
+    """Return the right answers that a row of ours gives."""
+    gold = {
+        head: str(row[head]) for head in ("sentiment", "stage", "author_kind") if row.get(head) is not None
+    }
+    yes_or_no = (head for head in ("fail", "question") if row.get(head) is not None)
+    return gold | {head: "yes" if row[head] else "no" for head in yes_or_no}
 
 
 def is_dev(text: str) -> bool:
