@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.stack import LocalStack, Service, StackOptions
 from shared.settings import Settings
+
+# How fast this machine is says nothing about the code.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 IO_FIXTURES = frozenset({"kafka_settings", "store_settings", "stack"})
 

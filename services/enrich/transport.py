@@ -15,7 +15,7 @@ from typing import Any, cast
 import faust
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 REVOKE_PATIENCE_SECONDS = 20.0
 """How long a rebalance waits for the runs in hand; well within Kafka's rebalance timeout."""
+COMMIT_PATIENCE_SECONDS = 10.0
+"""How long a commit may take before it counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,20 @@ class PassThroughSchema(faust.Schema[Any, Any]):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Commits without taking the worker down when Kafka is away: the next commit says the same again."""
 
+    async def commit(self, tps: Mapping[TP, int]) -> bool:
+        """Commit the offsets in `tps`; False when that did not succeed in time.
+
+        Called in the main thread. Not by Faust's queue of calls to this thread: its two workers may both be
+        waiting for the end of the rebalance that waits for this commit, and a stop cancels what they do.
+        """
+        committing = asyncio.run_coroutine_threadsafe(self._commit(tps), self.thread_loop)
+        answer = asyncio.wrap_future(committing)
+        await asyncio.wait([answer], timeout=COMMIT_PATIENCE_SECONDS)
+        if not answer.done():
+            log.warning("commit_unanswered", seconds=COMMIT_PATIENCE_SECONDS, retry="with the next commit")
+            answer.cancel()
+        return not answer.cancelled() and answer.result()
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         wanted = {
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
@@ -65,6 +81,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             log.warning("commit_failed", reason=repr(error), retry="with the next commit")
             return False
         return True
+
+    def close(self) -> None:
+        """Leave the closing to the thread's own stop, which follows.
+
+        Faust calls this when a rebalance meets a stop, and would close the client and the coordinator from
+        the main thread's event loop: under the very commit that the stop waits for.
+        """
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Leave Faust's per-message stall warnings out: they look at acks, which are not used here."""
@@ -111,7 +134,8 @@ class BatchConsumer(driver.Consumer):
                         break
                     if active is None or tp in active:
                         await self._deliver(tp, run)
-        except self.consumer_stopped_errors:
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            # A stop cancels the fetching; were that raised, Faust would log an orderly stop as a crash.
             if not self.app.should_stop:
                 raise
 
@@ -147,9 +171,16 @@ class BatchConsumer(driver.Consumer):
         self.ledger.assign(partition, offset)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Let the runs in hand finish and commit them (the app calls wait_empty), then let go."""
+        """Let the runs in hand finish and commit them (the app calls wait_empty), then let go.
+
+        While it stops, the app leaves the waiting to the stop, which goes on beside this.
+        """
         await super().on_partitions_revoked(revoked)
+        if self.app.should_stop:
+            await self.wait_empty()
         self.ledger.revoke(revoked)
+        # Whoever waits for runs of these partitions waits for nothing any more.
+        self._progress.set()
 
     # --- committing
 

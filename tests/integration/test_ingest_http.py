@@ -246,7 +246,8 @@ async def _refuses_connections(url: str) -> bool:
     try:
         async with httpx.AsyncClient() as client:
             await client.get(url)
-    except httpx.ConnectError:
+    except httpx.TransportError:
+        # Refused; or taken by the system just before the socket was closed, and dropped with it.
         return True
     return False
 

@@ -20,7 +20,7 @@ WORST = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(min_size=1, max_size=300), st.sampled_from(Kind))
 def test_any_text_gets_valid_labels_and_always_the_same(text: str, kind: Kind) -> None:
     mention = raw("x", brand="Zonneveld").model_copy(update={"text": text, "kind": kind})
@@ -32,7 +32,7 @@ def test_any_text_gets_valid_labels_and_always_the_same(text: str, kind: Kind) -
     assert EnrichedMention.model_validate(enriched.model_dump()) == enriched
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.sampled_from(

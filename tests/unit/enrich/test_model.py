@@ -18,7 +18,7 @@ TOKENS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(TOKENS, min_size=1, max_size=6))
 def test_a_text_scores_the_same_whatever_is_in_its_batch(texts: list[list[str]]) -> None:
     ours = Model(shipped())

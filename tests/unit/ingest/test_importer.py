@@ -124,7 +124,7 @@ def test_no_rejected_file_is_left_when_nothing_was_refused(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mails.csv"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.booleans(), min_size=1, max_size=20),
     crashes=st.lists(
