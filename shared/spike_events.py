@@ -84,11 +84,11 @@ class Spike(BaseModel):
     examples: Annotated[tuple[Example, ...], Field(max_length=MAX_EXAMPLES)] = ()
 
     @computed_field(  # type: ignore[prop-decorator]
-        description="How many times the expected number of people it was."
+        description="How many times the expected number of people it was; less than 1/24 counts as that."
     )
     @property
     def ratio(self) -> float:
-        """How many times the expected number of people it was."""
+        """How many times the expected number of people it was; less than one a day is no measure."""
         return round(self.distinct_authors / max(self.expected, 1.0 / 24), 2)
 
     @computed_field(description="active, or ended.")  # type: ignore[prop-decorator]

@@ -41,11 +41,14 @@ def alert(spike: Spike, now: datetime) -> dict[str, Any]:
 
 
 def summary(spike: Spike) -> str:
-    """Return one line: who, how many, how far above or below what is usual."""
-    where = f" in the stage {spike.stage}" if spike.stage else ""
+    """Return one line: who, how many, how far above or below what is usual.
+
+    Where less than one is usual, how many times that it was would say more than is known.
+    """
+    where = f", most in the stage {spike.stage}" if spike.stage else ""
+    times = f"{spike.ratio:.1f} times what is usual: " if spike.expected >= 1 else ""
     usual = f"{spike.expected:.2g} are usual, {spike.expected_high:.0f} at most in 99 of 100 such windows"
-    people = f"{spike.distinct_authors} people complain{where}"
-    return f"{spike.brand}: {people}, {spike.ratio:.1f} times what is usual ({usual})"
+    return f"{spike.brand}: {spike.distinct_authors} people complain{where}; {times}{usual}"
 
 
 def description(spike: Spike) -> str:

@@ -87,10 +87,21 @@ class Look:
     window: int
     start: float
     authors: int
-    expected: float
-    expected_high: float
+    expectation: Expectation
+    place: int
+    """Where in the expectation this series is."""
     p: float
     p_by_window: Mapping[int, float]
+
+    @property
+    def expected(self) -> float:
+        """How many people were to be expected."""
+        return float(self.expectation.mean[self.place])
+
+    @property
+    def expected_high(self) -> float:
+        """How many there usually are at most; costs more than all else here, so only for what is raised."""
+        return self.expectation.usual_at_most(self.place)
 
 
 @dataclass(frozen=True)
@@ -179,8 +190,8 @@ def _looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
             window=WINDOWS[best[i]],
             start=_start(situation, WINDOWS[best[i]]),
             authors=int(counts[best[i], i]),
-            expected=float(expectations[best[i]].mean[i]),
-            expected_high=expectations[best[i]].usual_at_most(i),
+            expectation=expectations[best[i]],
+            place=i,
             p=min(float(p[best[i], i]) * len(WINDOWS), 1.0),
             p_by_window=dict(zip(WINDOWS, p[:, i].tolist(), strict=True)),
         )
@@ -327,8 +338,8 @@ def _drop_looks(situation: Situation, zone: ZoneInfo) -> list[Look]:
             DROP_WINDOW,
             start,
             people[one],
-            float(mean),
-            expectation.usual_at_most(i),
+            expectation,
+            i,
             float(p[i]),
             {},
         )

@@ -23,11 +23,18 @@ def test_an_alert_says_who_where_about_what_how_far_above_normal_and_gives_examp
     told = alert["annotations"]
     assert alert["labels"] | {"alertname": "ComplaintSpike", "brand": "Acme"} == alert["labels"]
     assert alert["labels"]["severity"] == Severity.CRITICAL
-    assert f"Acme: {spike.distinct_authors} people complain in the stage silence" in told["summary"]
-    assert f"{spike.ratio:.1f} times" in told["summary"]
+    assert f"Acme: {spike.distinct_authors} people complain, most in the stage silence; " in told["summary"]
+    assert f"{spike.ratio:.1f} times what is usual: {spike.expected:.2g} are" in told["summary"]
     assert f"{spike.expected_high:.0f} at most" in told["summary"]
     assert "response time" in told["description"]
     assert all(str(example.id) in told["description"] for example in spike.examples)
+
+
+def test_where_hardly_any_is_usual_an_alert_does_not_say_how_many_times_that_it_was(spike: Spike) -> None:
+    quiet = spike.model_copy(update={"expected": 0.024, "expected_high": 1.0})
+    told = to_send([quiet], NOW)[0]["annotations"]["summary"]
+    assert "times" not in told
+    assert "; 0.024 are usual, 1 at most" in told
 
 
 def test_an_alert_lasts_while_it_is_sent_and_ends_when_the_spike_does(spike: Spike) -> None:
