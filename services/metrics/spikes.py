@@ -59,7 +59,7 @@ class Rules:
     """What makes a finding. `max_q`: the false discovery rate of one look at everything."""
 
     min_authors: int = 5
-    max_q: float = 1e-4
+    max_q: float = 3e-4
 
 
 @dataclass(frozen=True)

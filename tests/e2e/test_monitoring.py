@@ -11,18 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from deploy.local.monitoring import HOW_TO_INSTALL, installed
 from deploy.local.stack import LocalStack, StackOptions
-from shared.telemetry import QuietServer, listen
 from tests.conftest import BRANDS, report
 from tests.integration.waiting import until
 from tests.prepare import needed
+from tests.receiver import receiver
 
 pytestmark = pytest.mark.io
 COMPLAINT = "Al drie weken niks gehoord op mijn sollicitatie, slechte communicatie"
@@ -57,24 +52,6 @@ def dead_source(brand: str, now: datetime) -> Iterator[dict[str, Any]]:
     """
     for hour in range(76, 8 * 168):
         yield mention(brand, "indeed", now - timedelta(hours=hour), 0, PRAISE)
-
-
-@asynccontextmanager
-async def receiver() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """Run what a team's webhook does: take what Alertmanager posts."""
-    taken: list[dict[str, Any]] = []
-
-    async def take(request: Request) -> JSONResponse:
-        taken.extend((await request.json())["alerts"])
-        return JSONResponse({})
-
-    app = Starlette(routes=[Route("/hook", take, methods=["POST"])])
-    with listen("127.0.0.1", 0) as listener:
-        server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/hook", taken
-        server.should_exit = True
-        await task
 
 
 @asynccontextmanager
@@ -117,8 +94,8 @@ async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_calle
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     async with (
-        receiver() as (webhook, alerts),
-        monitored(tmp_path, webhook) as stack,
+        receiver("/hook") as (webhook, posts),
+        monitored(tmp_path, f"{webhook}/hook") as stack,
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         prometheus = stack.monitoring_urls["prometheus"]
@@ -152,8 +129,11 @@ async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_calle
         ]
         await send(client, stack, iter(burst))
 
+        def alerts() -> list[dict[str, Any]]:
+            return [alert for post in posts for alert in post["alerts"]]
+
         def named(name: str) -> list[dict[str, Any]]:
-            return [alert for alert in alerts if alert["labels"]["alertname"] == name]
+            return [alert for alert in alerts() if alert["labels"]["alertname"] == name]
 
         async def told(name: str) -> bool:
             return bool(named(name))
@@ -166,7 +146,7 @@ async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_calle
         assert spike["labels"]["brand"] == "Acme Zorg"
         assert spike["annotations"]["stage"] == "silence"
         assert "response-time" in spike["annotations"]["topics"]
-        assert "times what is usual" in spike["annotations"]["summary"]
+        assert "in 99 of 100 such windows" in spike["annotations"]["summary"]
         assert spike["annotations"]["description"].count("https://example.org/") == 3
         assert {alert["labels"]["source"] for alert in named("SourceSilent")} == {"indeed"}
         active = (await client.get(f"{stack.addresses.api_url}/v1/spikes?active=true&kind=spike")).json()
@@ -186,7 +166,7 @@ async def test_a_burst_reaches_people_with_its_reason_and_a_dead_source_is_calle
 
         # The quiet brand had its one complaint at the same time: nobody is told of it, by then or later.
         await asyncio.sleep(max(0.0, begin + TOLD_WITHIN - time.monotonic()))
-        assert {alert["labels"].get("brand") for alert in alerts} <= {"Acme Zorg", "", None}
+        assert {alert["labels"].get("brand") for alert in alerts()} <= {"Acme Zorg", "", None}
 
 
 async def pause() -> None:

@@ -1,6 +1,5 @@
 """A burst of complaints on the real Kafka and engine: kept, published, shown, and told with its reason."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,6 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from services.api.app import create_app
 from services.api.queries import Store
@@ -33,8 +27,8 @@ from shared.kafka import new_consumer
 from shared.metrics_catalogue import DISK_FREE_BYTES, DISK_TOTAL_BYTES, SOURCE_SILENT, SPIKES_ACTIVE
 from shared.settings import Settings
 from shared.spike_events import Severity, Spike, SpikeKind
-from shared.telemetry import QuietServer, listen
 from shared.topics import Topic
+from tests.receiver import receiver
 from tests.unit.metric_values import value_of
 from tests.unit.metrics.events import event, message
 
@@ -100,24 +94,6 @@ async def published(settings: Settings, brand: str) -> list[Spike]:
 
 
 @asynccontextmanager
-async def alertmanager() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
-    """Run what takes alerts as an Alertmanager does, and keeps them."""
-    taken: list[dict[str, Any]] = []
-
-    async def take(request: Request) -> JSONResponse:
-        taken.extend(await request.json())
-        return JSONResponse({})
-
-    app = Starlette(routes=[Route("/api/v2/alerts", take, methods=["POST"])])
-    with listen("127.0.0.1", 0) as listener:
-        server = QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", taken
-        server.should_exit = True
-        await task
-
-
-@asynccontextmanager
 async def watch(settings: Settings, clock: ManualClock) -> AsyncIterator[Watch]:
     one = Watch(settings, ["Acme Zorg"], partial(list, [0]), clock=clock)
     try:
@@ -131,7 +107,7 @@ async def test_a_burst_is_kept_published_shown_and_told_once_and_ends(settings: 
     store(settings, *history(brand), *history(quiet), *burst(brand, 30), *burst(quiet, 1))
     clock = ManualClock(NOW)
     async with (
-        alertmanager() as (url, alerts),
+        receiver("/api/v2/alerts") as (url, posts),
         watch(settings.model_copy(update={"alertmanager_url": url}), clock) as one,
         watch(settings, clock) as another,
     ):
@@ -144,7 +120,7 @@ async def test_a_burst_is_kept_published_shown_and_told_once_and_ends(settings: 
         assert 0 < value_of(DISK_FREE_BYTES, "default") <= value_of(DISK_TOTAL_BYTES, "default")
         active = value_of(SPIKES_ACTIVE, brand, "spike", "critical")
         assert active == 1
-        (alert,) = alerts
+        ((alert,),) = posts
         assert alert["labels"]["brand"] == brand
         assert {"silence", "response time"} <= {alert["annotations"][name] for name in ("stage", "topics")}
         assert alert["annotations"]["description"].count("https://example.org/") == 3
