@@ -159,12 +159,16 @@ def ours(scene: Scene) -> list[float]:
         if baseline is None or now % 86_400 == 0:
             history = history_until(scene, now)
             baseline = learn(history, ZONE)
+            rhythms = {
+                source: known
+                for source, counts in history.mentions.items()
+                if (known := rhythm(counts, history.first_hour, ZONE)) is not None
+            }
         if baseline is None:
             continue
         states = {
             source: state(source, known, _last(scene, source, now), now, ZONE)
-            for source, counts in history.mentions.items()
-            if (known := rhythm(counts, history.first_hour, ZONE)) is not None
+            for source, known in rhythms.items()
         }
         recent = scene.complaints[np.searchsorted(times, now - 86_400) : np.searchsorted(times, now)]
         suspect = frozenset(name for name, one in states.items() if one.suspect)
