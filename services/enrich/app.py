@@ -1,7 +1,9 @@
 """Wires the enrichment worker: settings -> labeller, Kafka, Faust app -> run."""
 
 import asyncio
+import os
 import signal
+import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -41,6 +43,8 @@ GROUP = "klankbord-enrich"
 RUN_RECORDS = 1_000
 """Most records in one run: large enough to spread the costs, small enough to be quick to finish."""
 QUEUED_RUNS = 4
+STOP_SECONDS = 15.0
+"""How long an orderly stop may take. What it needs with a Kafka that answers is a second or a few."""
 
 
 def run(settings: Settings, group: str = GROUP) -> int:
@@ -82,7 +86,7 @@ class Worker:
         self._app.agent(self._app.topic(Topic.RAW, schema=PassThroughSchema()), name="enrich")(self._agent)
 
     async def run(self, stopping: asyncio.Event) -> int:
-        """Work until `stopping` is set; return the exit code."""
+        """Work until `stopping` is set; return the exit code soon after, also when Kafka does not answer."""
         if not await wait_for_topics(self._settings, (Topic.RAW, Topic.ENRICHED, Topic.DEAD), stopping):
             return 0
         await self._app.start()
@@ -101,11 +105,21 @@ class Worker:
         failed = not stopping.is_set()
         for end in ends:
             end.cancel()
-        await self._app.stop()
-        await self._output.stop()
         if failed:
             log.error("worker_failed", crash=repr(self._app.crash_reason), then="this process ends")
-        return 1 if failed else 0
+        stopped = asyncio.ensure_future(self._stop())
+        await asyncio.wait({stopped}, timeout=STOP_SECONDS)
+        if not stopped.done():
+            log.warning("stopped_before_done", then="what was in hand is read again")
+            sys.stdout.flush()
+            # At once: the thread that waits for Kafka would keep the process.
+            os._exit(failed)
+        await stopped
+        return int(failed)
+
+    async def _stop(self) -> None:
+        await self._app.stop()
+        await self._output.stop()
 
     def _standing(self) -> Standing:
         return self._lag.standing(excused=self._app.rebalancing or self._output.failing)

@@ -1,13 +1,19 @@
-"""A consumer that hangs with work waiting ends its process; in a real one, on a Kafka of its own."""
+"""A consumer that hangs ends its process, and so does a worker whose Kafka does; on a Kafka of its own."""
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
+from deploy.local.ports import any_free
 from services.enrich.steps import Enricher
 from shared.brands import parse_brands
 from shared.events import RawMention, parse_mention
@@ -15,6 +21,7 @@ from shared.kafka import new_producer
 from shared.settings import Settings
 from shared.topics import Topic
 from tests.conftest import new_stack
+from tests.integration.waiting import until
 
 pytestmark = pytest.mark.io
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -46,30 +53,67 @@ async def test_a_consumer_that_hangs_with_work_waiting_ends_its_process(tmp_path
         await put_in(stack.settings)
         for service in ("enrich", "metrics"):
             log = tmp_path / f"{service}.log"
-            assert await ended(service, stack.settings, log) == 1, log.read_text()
+            async with running("stuck_process", service, stack.settings, log) as process:
+                assert await process.wait() == 1, log.read_text()
             assert '"event": "stalled"' in log.read_text()
     finally:
         await stack.stop()
 
 
-async def ended(service: str, settings: Settings, log: Path) -> int:
-    """Run a service that hangs until it ends; return its exit code."""
+async def test_a_worker_that_is_told_to_stop_ends_also_when_kafka_does_not_answer(tmp_path: Path) -> None:
+    stack, log, port = new_stack(tmp_path), tmp_path / "worker.log", any_free("127.0.0.1")
+    try:
+        await stack.start()
+        async with (
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+            running("enrich_worker_process", "test-frozen", stack.settings, log, port) as process,
+        ):
+            await until(partial(ready, client), partial(asyncio.sleep, 0.2))
+            with frozen(stack.pids["kafka"]):
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 0, log.read_text()
+        assert '"event": "stopped_before_done"' in log.read_text()
+    finally:
+        await stack.stop()
+
+
+async def ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def running(
+    module: str, argument: str, settings: Settings, log: Path, enrich_port: int = 0
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a service as a process, a minute at most."""
     environment = os.environ | {
         "KLANKBORD_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "KLANKBORD_CLICKHOUSE_URL": settings.clickhouse_url,
         "KLANKBORD_CLICKHOUSE_DATABASE": settings.clickhouse_database,
-        "KLANKBORD_ENRICH_PORT": "0",
+        "KLANKBORD_ENRICH_PORT": str(enrich_port),
         "KLANKBORD_METRICS_PORT": "0",
         "KLANKBORD_CONFIG_FILE": "/nonexistent",
         "KLANKBORD_STALL_SECONDS": "6",
         "KLANKBORD_LOG_FORMAT": "json",
     }
-    argv = (sys.executable, "-m", "tests.integration.stuck_process", service)
+    argv = (sys.executable, "-m", f"tests.integration.{module}", argument)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(*argv, env=environment, stdout=out, stderr=out)
     try:
         async with asyncio.timeout(60):
-            return await process.wait()
+            yield process
     finally:
         if process.returncode is None:
             process.kill()
