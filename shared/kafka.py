@@ -15,6 +15,9 @@ from shared.settings import Settings
 
 log = structlog.get_logger()
 
+_SENDER_SECONDS = 0.5
+"""How long what was sent last may still be answered, once there is no more time to flush."""
+
 
 def connection_options(settings: Settings) -> dict[str, Any]:
     """Return the options that every aiokafka client needs to reach the brokers."""
@@ -74,7 +77,10 @@ async def close_producer(producer: AIOKafkaProducer, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await producer.stop()
     except TimeoutError:
-        await producer._sender.close()
+        with contextlib.suppress(TimeoutError):
+            # By itself it waits for the answers to what it sent, 40 seconds each.
+            async with asyncio.timeout(_SENDER_SECONDS):
+                await producer._sender.close()
         await producer.client.close()
         return False
     return True

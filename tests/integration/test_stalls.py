@@ -21,6 +21,7 @@ from shared.kafka import new_producer
 from shared.settings import Settings
 from shared.topics import Topic
 from tests.conftest import new_stack
+from tests.integration.test_ingest_http import LINES, lines, mention, running_ingest
 from tests.integration.waiting import until
 
 pytestmark = pytest.mark.io
@@ -60,18 +61,25 @@ async def test_a_consumer_that_hangs_with_work_waiting_ends_its_process(tmp_path
         await stack.stop()
 
 
-async def test_a_worker_that_is_told_to_stop_ends_also_when_kafka_does_not_answer(tmp_path: Path) -> None:
+async def test_who_is_told_to_stop_ends_also_when_kafka_does_not_answer(tmp_path: Path) -> None:
     stack, log, port = new_stack(tmp_path), tmp_path / "worker.log", any_free("127.0.0.1")
     try:
         await stack.start()
         async with (
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
-            running("enrich_worker_process", "test-frozen", stack.settings, log, port) as process,
+            running("enrich_worker_process", "test-frozen", stack.settings, log, port) as worker,
+            running_ingest(stack.settings.kafka_bootstrap_servers, tmp_path) as ingest,
         ):
+            await ingest.until_ready()
             await until(partial(ready, client), partial(asyncio.sleep, 0.2))
             with frozen(stack.pids["kafka"]):
-                process.send_signal(signal.SIGTERM)
-                assert await process.wait() == 0, log.read_text()
+                worker.send_signal(signal.SIGTERM)
+                body = lines([mention("frozen", number) for number in range(100)])
+                posting = asyncio.create_task(ingest.client.post("/v1/mentions", content=body, headers=LINES))
+                await asyncio.sleep(0.5)
+                assert await ingest.stop() == 0
+                assert (await posting).status_code == httpx.codes.SERVICE_UNAVAILABLE
+                assert await worker.wait() == 0, log.read_text()
         assert '"event": "stopped_before_done"' in log.read_text()
     finally:
         await stack.stop()
