@@ -45,18 +45,23 @@ class StallDetector:
         return self._clock.monotonic() - self._since >= self.limit
 
 
+def end_at_once(code: int) -> None:
+    """End the process without an orderly stop, which would wait for a thread that hangs."""
+    sys.stdout.flush()
+    os._exit(code)
+
+
 async def exit_when_stalled(
-    detector: StallDetector, ask: Callable[[], Standing], end: Callable[[int], None] = os._exit
+    detector: StallDetector, ask: Callable[[], Standing], end: Callable[[int], None] = end_at_once
 ) -> None:
     """Ask how the consumer stands, for ever; end the process, with exit code 1, when it has stalled.
 
-    At once: an orderly stop would wait for the very thread that hangs. What was in hand is read again.
+    What was in hand is read again.
     """
     while True:
         await asyncio.sleep(EVERY_SECONDS)
         progress, behind, excused = ask()
         if detector.stalled(progress, work_waiting=behind > 0, excused=excused):
             log.error("stalled", behind=behind, seconds=detector.limit, then="this process ends")
-            sys.stdout.flush()
             end(1)
             return

@@ -1,9 +1,7 @@
 """Wires the enrichment worker: settings -> labeller, Kafka, Faust app -> run."""
 
 import asyncio
-import os
 import signal
-import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -23,7 +21,7 @@ from shared.clock import SystemClock
 from shared.flood import FloodGuard
 from shared.kafka import connection_options, new_producer, wait_for_topics
 from shared.lag import LagReporter
-from shared.liveness import StallDetector, Standing, exit_when_stalled
+from shared.liveness import StallDetector, Standing, end_at_once, exit_when_stalled
 from shared.memory import tune_memory
 from shared.metrics_catalogue import (
     ENRICH_BATCH_MESSAGES,
@@ -111,9 +109,7 @@ class Worker:
         await asyncio.wait({stopped}, timeout=STOP_SECONDS)
         if not stopped.done():
             log.warning("stopped_before_done", then="what was in hand is read again")
-            sys.stdout.flush()
-            # At once: the thread that waits for Kafka would keep the process.
-            os._exit(failed)
+            end_at_once(failed)
         await stopped
         return int(failed)
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deploy.local.monitoring import Tools, alertmanager_argv, alertmanager_config
+from tests.integration.waiting import answers
 from tests.prepare import needed
 
 pytestmark = pytest.mark.io
@@ -46,19 +47,12 @@ async def alertmanager(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             async with asyncio.timeout(30):
-                while not await ready(client):
+                while not await answers(client, "/-/ready"):
                     await asyncio.sleep(0.1)
             yield client
     finally:
         process.terminate()
         await process.wait()
-
-
-async def ready(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/-/ready")).is_success
-    except httpx.TransportError:
-        return False
 
 
 async def hidden(client: httpx.AsyncClient, quiet: Labels, *louder: Labels) -> bool:

@@ -24,6 +24,7 @@ from shared.kafka import new_consumer
 from shared.settings import PREFIX, Settings
 from shared.topics import Topic
 from tests.conftest import new_stack
+from tests.integration.frozen import frozen
 
 pytestmark = pytest.mark.io
 
@@ -297,16 +298,13 @@ async def test_more_than_fits_in_memory_is_refused_at_once_and_the_rest_arrives(
         servers = kafka.settings.kafka_bootstrap_servers
         async with running_ingest(servers, tmp_path, ingest_max_inflight_bytes="1048576") as running:
             await running.until_ready()
-            os.kill(kafka.pids["kafka"], signal.SIGSTOP)
-            try:
+            with frozen(kafka.pids["kafka"]):
                 waiting = asyncio.create_task(running.client.post("/v1/mentions", json=first))
                 await until_in_flight(running, 800_000)
                 refused = await running.client.post("/v1/mentions", json=second)
                 assert refused.status_code == 503
                 assert int(refused.headers["retry-after"]) > 0
                 assert not waiting.done(), (refused.text, waiting.result().text)
-            finally:
-                os.kill(kafka.pids["kafka"], signal.SIGCONT)
             assert (await waiting).json()["accepted"] == 20
             assert (await running.client.post("/v1/mentions", json=second)).json()["accepted"] == 20
         consumer = new_consumer(settings=kafka.settings, group_id=None)

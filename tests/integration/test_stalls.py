@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from shared.kafka import new_producer
 from shared.settings import Settings
 from shared.topics import Topic
 from tests.conftest import new_stack
+from tests.integration.frozen import frozen
 from tests.integration.test_ingest_http import LINES, lines, mention, running_ingest
-from tests.integration.waiting import until
+from tests.integration.waiting import answers, until
 
 pytestmark = pytest.mark.io
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -71,7 +72,7 @@ async def test_who_is_told_to_stop_ends_also_when_kafka_does_not_answer(tmp_path
             running_ingest(stack.settings.kafka_bootstrap_servers, tmp_path) as ingest,
         ):
             await ingest.until_ready()
-            await until(partial(ready, client), partial(asyncio.sleep, 0.2))
+            await until(partial(answers, client, "/readyz"), partial(asyncio.sleep, 0.2))
             with frozen(stack.pids["kafka"]):
                 worker.send_signal(signal.SIGTERM)
                 body = lines([mention("frozen", number) for number in range(100)])
@@ -83,22 +84,6 @@ async def test_who_is_told_to_stop_ends_also_when_kafka_does_not_answer(tmp_path
         assert '"event": "stopped_before_done"' in log.read_text()
     finally:
         await stack.stop()
-
-
-async def ready(client: httpx.AsyncClient) -> bool:
-    try:
-        return (await client.get("/readyz")).is_success
-    except httpx.TransportError:
-        return False
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+import httpx
+
 
 async def until(
     condition: Callable[[], bool | Awaitable[bool]],
@@ -19,3 +21,11 @@ async def until(
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {inspect.getsource(condition).strip()}")
         await meanwhile()
+
+
+async def answers(client: httpx.AsyncClient, path: str) -> bool:
+    """Whether `path` is there and says that all is well."""
+    try:
+        return (await client.get(path)).is_success
+    except httpx.TransportError:
+        return False
